@@ -1,0 +1,1 @@
+"""Graphical tensor notation: diagrams that are drawn, computed and bound to weights."""
