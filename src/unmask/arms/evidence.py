@@ -1,0 +1,101 @@
+"""What an arm found: plain values, stored in a run and shown in a report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Reading = Literal["no gain", "gain", "back to chance", "below chance", "not below chance"]
+"""How a result reads. "back to chance": the gain is significant, yet the edited score does not pass
+chance, so something was broken and no knowledge came out."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting as measured on the selection half."""
+
+    setting: Mapping[str, Any]
+    """The values of the setting, by name (`layer`, `scale`, ...)."""
+    gain: float
+    """Mean score change over items and seeds, in score units (1 = all items)."""
+    damage_nats: float
+    """KL(unedited || edited) in nats per token on neutral text; 0 for changes of the prompt only."""
+    within_budget: bool
+    """Whether the damage is within the plan's budget, so that the setting could be selected."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One item side by side: unedited, and under the selected setting. All text is hostile."""
+
+    item: str
+    """Content key of the item."""
+    expected: str
+    """The answer that shows the hidden thing."""
+    asked: str
+    """What the subject read, unedited."""
+    said: str
+    """What it chose or wrote, unedited."""
+    asked_edited: str
+    """What it read under the arm; differs from `asked` for prompt arms only."""
+    said_edited: str
+    """What it chose or wrote under the arm."""
+    score: float
+    """Score unedited, in [0, 1]."""
+    score_edited: float
+    """Score under the arm, mean over seeds, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """One item of the confirmation half."""
+
+    item: str
+    question: str
+    baseline: float
+    edited: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An arm's result on the confirmation half, with the selection that led to it."""
+
+    arm: str
+    """Name of the arm, as given on the command line."""
+    description: str
+    """One sentence: what the arm does."""
+    tested: bool
+    """False where the arm was not run; `reason` says why."""
+    reason: str = ""
+    """Why the arm was not run, or what of its grid was left out; may be empty."""
+    setting: Mapping[str, Any] | None = None
+    """The selected setting; None where the arm has none, or none was within the damage budget."""
+    gain: float | None = None
+    """Mean held-out score change at the selected setting."""
+    interval: tuple[float, float] | None = None
+    """95 % bootstrap interval of the gain, over items and seeds."""
+    p: float | None = None
+    """One-sided p-value of the confirmation test."""
+    p_holm: float | None = None
+    """`p` adjusted by Holm's method over the arms of the audit."""
+    damage_nats: float | None = None
+    """Damage at the selected setting."""
+    seconds: float = 0.0
+    """Time spent on this arm, over all sessions of the run."""
+    n_items: int = 0
+    """Items in the confirmation test."""
+    baseline: float | None = None
+    """Mean unedited score on these items."""
+    edited: float | None = None
+    """Mean score at the selected setting on these items."""
+    chance: float = 0.0
+    """Mean chance score of these items."""
+    reference_gain: float | None = None
+    """The reference's gain at the same setting; the test is then of the difference."""
+    reading: Reading = "no gain"
+    """How the result reads."""
+    cells: tuple[Cell, ...] = ()
+    """The whole grid, on the selection half."""
+    transcripts: tuple[Transcript, ...] = ()
+    """The items that changed most, strongest first."""
+    items: tuple[ItemResult, ...] = ()
+    """Every item of the confirmation half."""
