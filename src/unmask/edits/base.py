@@ -1,0 +1,85 @@
+"""The interface of an edit, and composition."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmask.edits.site import Site, Tokens
+
+
+class Edit(ABC):
+    """A change at a site or to weights. `a + b` applies a, then b."""
+
+    @property
+    def parts(self) -> tuple["Edit", ...]:
+        """The elementary edits, in the order of application."""
+        return (self,)
+
+    @property
+    def activations(self) -> tuple["ActivationEdit", ...]:
+        """The parts that change activations."""
+        return tuple(part for part in self.parts if isinstance(part, ActivationEdit))
+
+    @property
+    def weights(self) -> tuple["WeightEdit", ...]:
+        """The parts that change weights."""
+        return tuple(part for part in self.parts if isinstance(part, WeightEdit))
+
+    def __add__(self, other: "Edit") -> "Edit":
+        """Apply this edit, then the other."""
+        return Composition(self.parts + other.parts)
+
+
+@dataclass(frozen=True)
+class Composition(Edit):
+    """Several edits at once."""
+
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Edit, ...]:
+        """The elementary edits, in the order of application."""
+        return self.edits
+
+
+NO_EDIT = Composition()
+"""The edit that changes nothing."""
+
+
+class ActivationEdit(Edit):
+    """A change of the activations at one site."""
+
+    site: Site
+
+    @abstractmethod
+    def change(
+        self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """Return the edited activations of every token, wherever the site's positions are."""
+
+    def apply(
+        self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """Edit the activations at the site's positions.
+
+        Args:
+            acts: Activations at the site's layer and stream.
+            tokens: Which tokens they belong to.
+
+        Returns:
+            New tensor with the dtype and device of `acts`; other positions keep their bits.
+        """
+        tokens = tokens.to(acts.device)
+        mask = tokens.mask(self.site.positions)[..., None]
+        return torch.where(mask, self.change(acts, tokens).to(acts), acts)
+
+
+class WeightEdit(Edit):
+    """A change of parameters."""
+
+    @abstractmethod
+    def perturb(self, name: str, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the changed parameter `name`; `weight` is left unchanged."""

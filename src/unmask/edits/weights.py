@@ -1,0 +1,74 @@
+"""Noise on weights, and the context in which weights are changed and restored."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmask.edits.base import WeightEdit
+from unmask.edits.keyed import combine, keyed_normal
+from unmask.errors import SettingError
+from unmask.hashing import key_bits
+
+
+@dataclass(frozen=True)
+class WeightNoise(WeightEdit):
+    """Add ``sigma * size * z`` to every parameter, ``z ~ N(0, 1)``, keyed by (seed, tensor, row).
+
+    Source: Tice et al. (arXiv:2412.01784), who use `absolute` with sigma in [0, 0.01] on all
+    parameters; `std` makes one scale mean the same for tensors and models of different size.
+    """
+
+    sigma: float
+    seed: int
+    size: Literal["std", "absolute"] = "std"
+    """`std`: the tensor's own standard deviation (so a constant tensor is left alone); `absolute`:
+    1."""
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        if not self.sigma >= 0:
+            raise SettingError(
+                f"expected a weight-noise sigma of at least 0, got {self.sigma}. With size='std' "
+                "it is relative to each tensor's standard deviation; try 0.05."
+            )
+
+    def perturb(self, name: str, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the noisy parameter; the sum is rounded once, from float32."""
+        if weight.numel() < 2:
+            size = 0.0 if self.size == "std" else 1.0
+        else:
+            size = weight.float().std().item() if self.size == "std" else 1.0
+        rows = weight.reshape(weight.shape[0], -1) if weight.ndim > 1 else weight.reshape(1, -1)
+        base = torch.tensor(key_bits("weight-noise", self.seed, name), device=weight.device)
+        keys = combine(base, torch.arange(rows.shape[0], device=weight.device))
+        noise = keyed_normal(keys, rows.shape[1])
+        return (rows.float() + self.sigma * size * noise).reshape(weight.shape).to(weight)
+
+
+@contextmanager
+def edited_weights(module: nn.Module, edits: Sequence[WeightEdit]) -> Iterator[None]:
+    """Change a module's parameters while the context is open; restored bit for bit on exit.
+
+    Restores from saved copies, since subtracting noise again does not give back the same bits. The
+    copies cost the memory of the changed parameters. Shared parameters are changed once.
+    """
+    saved: list[tuple[Tensor, Tensor]] = []
+    try:
+        with torch.no_grad():
+            for name, parameter in module.named_parameters() if edits else ():
+                original = parameter.detach().clone()
+                saved.append((parameter, original))
+                weight = original
+                for edit in edits:
+                    weight = edit.perturb(name, weight)
+                parameter.copy_(weight)
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, original in saved:
+                parameter.copy_(original)

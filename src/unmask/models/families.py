@@ -1,0 +1,90 @@
+"""Where each architecture keeps its parts. The only place that knows architectures.
+
+To add a family, add one entry to `FAMILIES` and one tiny config to `tests/models/tiny.py`; the tests
+there check it against the model's own forward pass.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from unmask.errors import SubjectError
+
+
+@dataclass(frozen=True)
+class Family:
+    """Dotted names of a decoder's parts."""
+
+    blocks: str
+    """The list of blocks, from the model."""
+    norm: str | None
+    """The norm after the last block, from the model; None for post-norm models without one."""
+    unembed: str
+    """The output projection, from the model."""
+    attn_out: str
+    """The module, from the block, whose output attention adds to the residual stream."""
+    mlp_out: str
+    """The module, from the block, whose output the MLP adds to the residual stream."""
+    has_cache: bool = True
+    """Whether generation can keep keys and values."""
+
+
+_LLAMA = Family("model.layers", "model.norm", "lm_head", "self_attn", "mlp")
+_POST_NORMS = Family(
+    "model.layers",
+    "model.norm",
+    "lm_head",
+    "post_attention_layernorm",
+    "post_feedforward_layernorm",
+)
+_GPT2 = Family("transformer.h", "transformer.ln_f", "lm_head", "attn", "mlp")
+
+FAMILIES: dict[str, Family] = {
+    "LlamaForCausalLM": _LLAMA,
+    "MistralForCausalLM": _LLAMA,
+    "Qwen2ForCausalLM": _LLAMA,
+    "Qwen3ForCausalLM": _LLAMA,
+    "Qwen3MoeForCausalLM": _LLAMA,
+    "Phi3ForCausalLM": _LLAMA,
+    "Gemma2ForCausalLM": _POST_NORMS,
+    "Gemma3ForCausalLM": _POST_NORMS,
+    "Olmo2ForCausalLM": _POST_NORMS,
+    "GPT2LMHeadModel": _GPT2,
+    "GPTNeoForCausalLM": _GPT2,
+    "GPTNeoXForCausalLM": Family(
+        "gpt_neox.layers", "gpt_neox.final_layer_norm", "embed_out", "attention", "mlp"
+    ),
+    "OpenAIGPTLMHeadModel": Family("transformer.h", None, "lm_head", "attn", "mlp", False),
+}
+
+
+def family_of(model: PreTrainedModel) -> Family:
+    """Find where a model keeps its parts, by its class or a parent class.
+
+    Raises:
+        SubjectError: If the class is of no known family.
+    """
+    for cls in type(model).__mro__:
+        if cls.__name__ in FAMILIES:
+            return FAMILIES[cls.__name__]
+    raise SubjectError(
+        f"expected one of {', '.join(sorted(FAMILIES))}, got {type(model).__name__}. "
+        "This architecture is not known yet. Add an entry with the names of its blocks, norm and "
+        "unembedding to FAMILIES in unmask/models/families.py."
+    )
+
+
+def part(root: nn.Module, name: str) -> nn.Module:
+    """Follow a dotted name from a module.
+
+    Raises:
+        SubjectError: If the model has no such part.
+    """
+    try:
+        return root.get_submodule(name)
+    except AttributeError as error:
+        raise SubjectError(
+            f"expected {type(root).__name__} to have a part {name!r}, got none ({error}). "
+            "transformers may have renamed it; correct its entry in unmask/models/families.py."
+        ) from error

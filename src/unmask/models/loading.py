@@ -1,0 +1,119 @@
+"""Load a subject from a folder or a hub id, safely."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.errors import MissingExtraError, SubjectError
+from unmask.models.subject import Subject
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_subject(
+    source: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> Subject:
+    """Load a causal language model with its tokenizer.
+
+    Args:
+        source: A folder in Hugging Face format, or a hub id.
+        dtype: float32, bfloat16, float16, or auto: float32 on a CPU, else the checkpoint's own.
+        device: A torch device, or auto: the GPU if there is one, spread over all of them by
+            accelerate if there are several, else the CPU.
+        revision: Commit, branch or tag of a hub id.
+        trust_remote_code: Run the checkpoint's own Python code. It can do anything you can.
+        allow_pickle: Load weights from pickles, which can run any code.
+
+    Raises:
+        SubjectError: If there is no such checkpoint, or it is not a causal language model of a known
+            family with safetensors weights.
+        MissingExtraError: If several GPUs are used and accelerate is not installed.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    source = str(source)
+    _check_source(source)
+    place = _placement(device)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=_dtype(dtype, place),
+            use_safetensors=None if allow_pickle else True,
+            **({"device_map": "auto"} if place == "spread" else {}),
+            **options,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise SubjectError(
+            f"expected a Hugging Face checkpoint with safetensors weights and a tokenizer at "
+            f"{source!r}, got: {_first_line(error)}. Check the path or id; for weights kept as "
+            "pickles convert them, or pass --allow-pickle if you trust them."
+        ) from error
+    if place != "spread":
+        model = model.to(place)
+    return Subject(model, tokenizer, name=source, revision=revision)
+
+
+def _check_source(source: str) -> None:
+    folder = Path(source)
+    looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
+    if not looks_local:
+        return
+    if not folder.is_dir():
+        raise SubjectError(
+            f"expected a folder with a checkpoint, got {source!r}, which is "
+            f"{'a file' if folder.exists() else 'not there'}. Check the path; a hub id has the "
+            "form owner/name."
+        )
+    if not (folder / "config.json").is_file():
+        raise SubjectError(
+            f"expected a config.json in {source!r}, got a folder without one. Point to the folder "
+            "that save_pretrained wrote."
+        )
+
+
+def _placement(device: str) -> str:
+    if device != "auto":
+        try:
+            torch.device(device)
+        except RuntimeError as error:
+            raise SubjectError(
+                f"expected a torch device such as cpu or cuda:0, got {device!r}. "
+                "Leave --device out to choose automatically."
+            ) from error
+        return device
+    if torch.cuda.device_count() > 1:
+        try:
+            import accelerate as accelerate
+        except ImportError as error:
+            raise MissingExtraError(
+                "expected accelerate to spread the model over several GPUs, got none. "
+                "Install it with: pip install 'unmask[train]', or choose one GPU by --device cuda:0."
+            ) from error
+        return "spread"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(dtype: str, place: str) -> torch.dtype | str:
+    if dtype == "auto":
+        return torch.float32 if place == "cpu" else "auto"
+    if dtype not in DTYPES:
+        raise SubjectError(
+            f"expected a dtype of auto, {', '.join(DTYPES)}, got {dtype!r}. "
+            "Leave --dtype out to choose automatically."
+        )
+    return DTYPES[dtype]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
