@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from unmask.edits import ActivationEdit, Edit, Tokens, edited_weights
+from unmask.edits import ActivationEdit, Edit, Tokens
 from unmask.errors import SettingError, SubjectError
 from unmask.models.batch import Batch, TokenRow, pad_left
 from unmask.models.families import Family, family_of, part
@@ -90,11 +90,11 @@ class Decoder:
 
     @torch.no_grad()
     def run(self, clean: CleanPass, edit: Edit) -> Float[Tensor, "batch pos d_model"]:
-        """Compute what leaves the last block under an edit, resuming a clean pass where possible.
+        """Compute what leaves the last block under an edit of activations, resuming a clean pass.
 
-        Changed weights need a full pass. Cost otherwise: the blocks from the edit's first one on.
+        Cost: the blocks from the edit's first one on.
         """
-        if edit.weights or not self.exact:
+        if not self.exact:
             return self.full(clean.batch, edit)
         edits = edit.activations
         start = min((e.site.first_block for e in edits), default=self.n_layers)
@@ -110,12 +110,12 @@ class Decoder:
 
     @torch.no_grad()
     def full(self, batch: Batch, edit: Edit) -> Float[Tensor, "batch pos d_model"]:
-        """Compute what leaves the last block under an edit, from the token ids."""
+        """Compute what leaves the last block under an edit of activations, from the token ids.
+
+        An edit of weights is the caller's to apply, since it changes norm and unembedding too.
+        """
         caught: list[Tensor] = []
-        with (
-            edited_weights(self.model, edit.weights),
-            self.editing(edit.activations, lambda: batch.tokens),
-        ):
+        with self.editing(edit.activations, lambda: batch.tokens):
             # Registered after the edits' hooks, so it sees what they return.
             hook = self.blocks[-1].register_forward_hook(
                 lambda _, __, out: caught.append(_tensor(out))

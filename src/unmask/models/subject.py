@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unmask.edits import NO_EDIT, Edit, edited_weights
 from unmask.errors import SettingError, SubjectError
 from unmask.models.batch import Batch, TokenRow, make_batches
-from unmask.models.forward import CleanPass, Decoder, last_positions
+from unmask.models.forward import Decoder, last_positions
 from unmask.models.rows import ChoiceScores, Row, join
 from unmask.models.sampling import greedy
 from unmask.models.weights_hash import weights_hash
@@ -165,13 +165,35 @@ class Subject:
         flat = [sequence for sequences, _ in plan for sequence in sequences]
         answers = [answer for _, answers in plan for answer in answers]
         found: list[list[tuple[list[float], int]]] = [[([], -1)] * len(flat) for _ in edits]
-        for batch in self._batches(flat):
-            for number, hidden in enumerate(self._hidden(batch, edits)):
-                for index, scored in zip(
-                    batch.indices, self._score(batch, hidden, flat, answers), strict=True
-                ):
-                    found[number][index] = scored
+        for number, batch, hidden in self.hidden_under(flat, edits):
+            for index, scored in zip(
+                batch.indices, self._score(batch, hidden, flat, answers), strict=True
+            ):
+                found[number][index] = scored
         return [self._collect(plan, one) for one in found]
+
+    def hidden_under(
+        self, rows: Sequence[TokenRow], edits: Sequence[Edit]
+    ) -> Iterator[tuple[int, Batch, Float[Tensor, "batch pos d_model"]]]:
+        """Run rows under each of several edits.
+
+        Yields:
+            The edit's number, a batch of rows, and what leaves the last block at the batch's last
+            positions: those that predict a continuation. Changed weights stay changed until the
+            next step of the iteration, so that norm and unembedding are the edited ones.
+        """
+        reusing = [number for number, edit in enumerate(edits) if not edit.weights]
+        for batch in self._batches(rows) if reusing else ():
+            clean = self.decoder.clean(batch)
+            for number in reusing:
+                hidden = self.decoder.run(clean, edits[number])
+                yield number, batch, last_positions(hidden, batch.max_continuation + 1)
+        for number, edit in enumerate(edits):
+            if edit.weights:
+                with edited_weights(self.model, edit.weights):
+                    for batch in self._batches(rows):
+                        hidden = self.decoder.full(batch, edit)
+                        yield number, batch, last_positions(hidden, batch.max_continuation + 1)
 
     def generate(
         self,
@@ -205,17 +227,6 @@ class Subject:
                 ):
                     texts[index] = text
         return texts
-
-    def _hidden(self, batch: Batch, edits: Sequence[Edit]) -> Iterator[Float[Tensor, "..."]]:
-        """Yield, for each edit, what leaves the last block at the positions that are scored."""
-        clean: CleanPass | None = None
-        for edit in edits:
-            if edit.weights:
-                hidden = self.decoder.full(batch, edit)
-            else:
-                clean = clean or self.decoder.clean(batch)
-                hidden = self.decoder.run(clean, edit)
-            yield last_positions(hidden, batch.max_continuation + 1)
 
     def _sequences(self, row: Row) -> tuple[list[TokenRow], list[tuple[int, ...]]]:
         """Plan a row: one sequence if every choice is one token, else one for each choice.
