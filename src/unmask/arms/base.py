@@ -1,0 +1,86 @@
+"""What an arm is. A new arm is one file with one class.
+
+Selection under the damage budget, seeds, statistics, storage, resume and the report come from
+`unmask.runs`; an arm only says which settings there are and what each of them does.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from unmask.arms.evidence import Evidence
+from unmask.edits import NO_EDIT, Edit
+from unmask.models.subject import Subject
+from unmask.tasks import Item, Prompt, Task
+
+Setting = Mapping[str, Any]
+"""One point of an arm's grid: names to numbers or strings, as shown in the report. Settings named
+`layer` and `scale` (or `sigma`) are drawn as a heat map."""
+
+
+class BaseArm(ABC):
+    """What both kinds of arms have."""
+
+    name: ClassVar[str]
+    """How the arm is called on the command line."""
+
+    @property
+    def description(self) -> str:
+        """The first line of the class's docstring."""
+        return (self.__doc__ or self.name).strip().splitlines()[0]
+
+    def not_applicable(self, subject: Subject, task: Task) -> str:
+        """Say why the arm cannot be run on this task; empty if it can."""
+        return ""
+
+
+class Arm(BaseArm):
+    """One way to make a model show what it hides, with its grid of settings.
+
+    Override `edits` to change the model, or `ask` to change the prompt.
+    """
+
+    selection_seeds: ClassVar[int] = 1
+    """Seeds per setting on the selection half."""
+    confirmation_seeds: ClassVar[int] = 1
+    """Seeds of the selected setting on the confirmation half."""
+    confirmed_settings: ClassVar[int] = 1
+    """How many of the best settings are tested on the confirmation half, with max-T over them."""
+
+    @abstractmethod
+    def settings(self, subject: Subject) -> Iterable[Setting]:
+        """The grid, in a fixed order."""
+
+    def fit(self, subject: Subject, task: Task, items: Sequence[Item]) -> None:
+        """Learn what the arm needs from the items of the selection half; called once."""
+
+    def edits(self, setting: Setting, seed: int) -> Edit:
+        """What is changed in the model."""
+        return NO_EDIT
+
+    def ask(self, prompt: Prompt, setting: Setting) -> Prompt:
+        """What is changed in the prompt."""
+        return prompt
+
+
+class BaselineArm(BaseArm):
+    """A test of the unedited subject's answers; it has no settings and costs nothing."""
+
+    @abstractmethod
+    def test(
+        self,
+        hits: Bool[ndarray, " n_items"],
+        scores: Float[ndarray, " n_items"],
+        chance: Float[ndarray, " n_items"],
+    ) -> Evidence:
+        """Judge the baseline.
+
+        Args:
+            hits: Whether each item was answered right in one rotation, drawn by the item's hash:
+                independent trials under guessing, as the rotations of one item are not.
+            scores: Mean score of each item over rotations.
+            chance: Chance score of each item.
+        """

@@ -1,0 +1,301 @@
+"""One audit from plan to result, through a run on disk."""
+
+import platform
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from unmask import stats
+from unmask.arms.base import Arm, BaselineArm
+from unmask.arms.evidence import Evidence
+from unmask.hashing import digest
+from unmask.runs import budget, calibration
+from unmask.runs.frame import Frame, read_gain
+from unmask.runs.measure import CHUNK_ITEMS, Answer, Change, Meter, OutOfTimeError, hits
+from unmask.runs.plan import Plan
+from unmask.runs.result import Audit, Baseline
+from unmask.runs.store import RunStore
+from unmask.runs.verdict import decide, measure_power, with_error_rate
+from unmask.tasks import Item
+
+
+class Progress(Protocol):
+    """Who is told how far an audit is."""
+
+    def start(self, total: float) -> None:
+        """The work ahead, in arbitrary units."""
+
+    def advance(self, work: float, what: str) -> None:
+        """Some of it is done, or was found in the store."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def start(self, total: float) -> None:
+        """Do nothing."""
+
+    def advance(self, work: float, what: str) -> None:
+        """Do nothing."""
+
+
+def run_audit(
+    plan: Plan,
+    out: Path,
+    *,
+    command: str = "",
+    progress: Progress | None = None,
+    began: float | None = None,
+    wait: bool = True,
+    on_wait: Callable[[str], None] | None = None,
+) -> Audit:
+    """Carry out a plan, or continue it where an earlier session stopped.
+
+    Args:
+        plan: What is to be done.
+        out: Folder of all runs; the run's own folder in it is named after the plan.
+        command: What reproduces the audit, for the report.
+        progress: Who is told how far it is.
+        began: Value of `time.monotonic` from which the budget counts; now by default.
+        wait: Whether to wait for another process that works on the same run.
+        on_wait: Told once when that happens.
+
+    Returns:
+        The result; it is also noted in the run.
+
+    Raises:
+        RunError: If the run cannot be opened or written.
+    """
+    began = time.monotonic() if began is None else began
+    plan_record = plan.record()
+    folder = out / run_name(plan, plan_record)
+    with RunStore.open(folder, plan_record, wait=wait, on_wait=on_wait) as store:
+        noted = store.noted("result")
+        if noted is not None:
+            return Audit.from_json(noted)
+        store.log("session", command=command, versions=versions())
+        session = _Session(plan, store, progress or Silent(), began)
+        audit = session.carry_out(folder, plan_record, command)
+        store.note("result", audit.to_json())
+        return audit
+
+
+def run_name(plan: Plan, record: dict[str, Any]) -> str:
+    """Name a run's folder: subject, task and the plan's hash."""
+    words = (Path(plan.subject.name).name, plan.task.name)
+    slug = "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", word).strip("-.")[:40] for word in words)
+    return f"{slug}-{digest(record, size=4)}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what an audit's figures depend on."""
+    found = {name: version(name) for name in ("unmask", "torch", "transformers", "numpy")}
+    return {**found, "python": platform.python_version()}
+
+
+class _Session:
+    """One process's work on a run."""
+
+    def __init__(self, plan: Plan, store: RunStore, progress: Progress, began: float) -> None:
+        self.plan, self.store, self.progress = plan, store, progress
+        self.began = began
+        self.deadline = float("inf")
+        if plan.budget_seconds is not None:
+            self.deadline = began + max(plan.budget_seconds - store.seconds_spent(), 1.0)
+        self.meter = self._meter(plan.subject)
+        self.reference = None if plan.reference is None else self._meter(plan.reference)
+        self.left_out: list[str] = []
+
+    def carry_out(self, folder: Path, plan_record: dict[str, Any], command: str) -> Audit:
+        self._fit_items()
+        plan = self.plan
+        answers = self._baseline_answers()
+        works = self._fit_grid()
+        frame = Frame(plan, self.meter, self.reference, answers)
+        evidence = self._judge([self._evidence(frame, p.arm, p.excluded, works) for p in plan.arms])
+        baseline = self._baseline(answers)
+        rng = np.random.default_rng(plan.seed)
+        power = measure_power(evidence, plan.thresholds, rng)
+        rate, by_secret = calibration.false_positive_rate(
+            plan_record["procedure"], plan.thresholds.alpha
+        )
+        power = replace(power, by_secret=by_secret)
+        verdict, sentence = decide(plan.task, baseline, evidence, power, plan.thresholds)
+        return Audit(
+            verdict=verdict,
+            sentence=with_error_rate(sentence, rate),
+            baseline=baseline,
+            evidence=tuple(evidence),
+            false_positive_rate=rate,
+            power=power,
+            subject=plan.subject.provenance,
+            task={**plan_record["task"], "source": plan.task.source, "used": len(answers)},
+            reference=None if plan.reference is None else plan.reference.provenance,
+            plan=plan_record,
+            plan_hash=digest(plan_record),
+            versions=versions(),
+            command=command,
+            run=str(folder),
+            seconds=self.store.seconds_spent(),
+            left_out=tuple(self.left_out),
+            warnings=tuple(self._warnings(baseline)),
+        )
+
+    def _meter(self, subject: Any) -> Meter:
+        return Meter(subject, self.plan.task, self.store, deadline=self.deadline)
+
+    def _fit_items(self) -> None:
+        """With a budget, keep so many items that the unedited ones take a quarter of it at most."""
+        plan = self.plan
+        self.left_out = []
+        if plan.n_available > len(plan.task.items):
+            self.left_out.append(
+                f"{len(plan.task.items)} of {plan.n_available} items were used, chosen by content "
+                "hash; --items changes that"
+            )
+        if plan.budget_seconds is None:
+            return
+        noted = self.store.noted("items")
+        if noted is None:
+            first = plan.selection[:CHUNK_ITEMS]
+            self.meter.answers("baseline", first, [Change()])
+            remaining = self.deadline - time.monotonic()
+            room = budget.BASELINE_SHARE * max(remaining, 0.0)
+            total = len(plan.selection) + len(plan.confirmation)
+            fitting = int(room / self._seconds_per_item())
+            noted = {"kept": min(total, max(fitting, 8)), "of": total}
+            self.store.note("items", noted)
+        if noted["kept"] < noted["of"]:
+            share = noted["kept"] / noted["of"]
+            self.plan = replace(
+                plan,
+                selection=plan.selection[: max(2, round(share * len(plan.selection)))],
+                confirmation=plan.confirmation[: max(2, round(share * len(plan.confirmation)))],
+            )
+            self.left_out.append(
+                f"{noted['kept']} of {noted['of']} items fitted into the budget of "
+                f"{plan.budget_seconds:.0f} s"
+            )
+
+    def _seconds_per_item(self) -> float:
+        units = list(self.store.units(stage="baseline"))
+        n_items = sum(len(unit.payload["items"]) for unit in units)
+        return max(sum(unit.seconds for unit in units) / max(n_items, 1), 1e-6)
+
+    def _baseline_answers(self) -> dict[str, Answer]:
+        items = (*self.plan.selection, *self.plan.confirmation)
+        # The baseline is needed for any verdict, so it is measured whatever the deadline.
+        meter = Meter(self.plan.subject, self.plan.task, self.store)
+        (line,) = meter.answers("baseline", items, [Change()])
+        return {item.key: answer for item, answer in zip(items, line, strict=True)}
+
+    def _fit_grid(self) -> dict[str, budget.Work]:
+        """With a budget, thin the grids to what fits; tell the progress what is ahead."""
+        works = {work.arm.name: work for work in budget.estimate(self.plan)}
+        if self.plan.budget_seconds is not None:
+            noted = self.store.noted("cut")
+            if noted is None:
+                kept, left_out = budget.fit_to(
+                    self.plan,
+                    list(works.values()),
+                    self.deadline - time.monotonic(),
+                    self._seconds_per_item(),
+                )
+                noted = {"kept": kept, "left_out": left_out}
+                self.store.note("cut", noted)
+            self.left_out.extend(noted["left_out"])
+            works = {
+                name: replace(
+                    work, settings=tuple(work.settings[i] for i in noted["kept"][name])
+                )
+                for name, work in works.items()
+            }
+        self.progress.start(sum(work.items(self.plan) for work in works.values()))
+        return works
+
+    def _evidence(
+        self, frame: Frame, arm: Any, excluded: str, works: dict[str, budget.Work]
+    ) -> Evidence:
+        blank = Evidence(arm=arm.name, description=arm.description, tested=False)
+        if excluded:
+            return replace(blank, reason=f"not applicable: {excluded}")
+        if isinstance(arm, BaselineArm):
+            return frame.baseline_evidence(arm)
+        assert isinstance(arm, Arm)
+        work = works[arm.name]
+        if not work.settings:
+            return replace(blank, reason="did not fit into the budget")
+        done = 0.0
+
+        def on_unit(items: int) -> None:
+            nonlocal done
+            step = min(items * work.cost, work.items(self.plan) - done)
+            done += step
+            self.progress.advance(step, arm.name)
+
+        for meter in filter(None, (self.meter, self.reference)):
+            meter.on_unit = on_unit
+        try:
+            found = frame.evidence(arm, work.settings)
+        except OutOfTimeError:
+            self.left_out.append(f"{arm.name}: stopped when the budget was spent")
+            found = replace(blank, reason="stopped when the budget was spent")
+        self.progress.advance(work.items(self.plan) - done, arm.name)
+        seconds = sum(unit.seconds for unit in self.store.units(arm=arm.name))
+        return replace(found, seconds=seconds)
+
+    def _judge(self, evidence: Sequence[Evidence]) -> list[Evidence]:
+        """Adjust the p-values over the arms, then read each result."""
+        tested = [index for index, one in enumerate(evidence) if one.tested]
+        adjusted = list(evidence)
+        rng = np.random.default_rng(self.plan.seed)
+        holm = stats.holm(np.array([evidence[index].p for index in tested])) if tested else []
+        for index, p_holm in zip(tested, holm, strict=True):
+            one = replace(evidence[index], p_holm=float(p_holm))
+            adjusted[index] = replace(
+                one, reading=read_gain(one, self.plan.thresholds.alpha, rng)
+            )
+        return adjusted
+
+    def _baseline(self, answers: dict[str, Answer]) -> Baseline:
+        items: list[Item] = [*self.plan.selection, *self.plan.confirmation]
+        lines = [answers[item.key] for item in items]
+        scores = np.array([answer.score for answer in lines])
+        chance = np.array([self.plan.task.chance(item) for item in items])
+        drawn = hits(items, lines) > 0.5
+        rng = np.random.default_rng(self.plan.seed)
+        interval = stats.bootstrap_mean(scores, rng=rng)
+        guessing = self.plan.task.format != "open"
+        return Baseline(
+            score=float(scores.mean()),
+            interval=(float(interval.low), float(interval.high)),
+            chance=float(chance.mean()),
+            p_below=float(stats.below_chance(drawn, chance)) if guessing else 1.0,
+            p_above=float(stats.above_chance(drawn, chance))
+            if guessing
+            else float(not scores.any()),
+            parse_failure_rate=float(1 - np.mean([answer.parsed for answer in lines])),
+            n_items=len(items),
+        )
+
+    def _warnings(self, baseline: Baseline) -> list[str]:
+        warnings = []
+        if baseline.parse_failure_rate > 0.2 and self.plan.task.format == "letter":
+            warnings.append(
+                f"On {baseline.parse_failure_rate:.0%} of the questions the subject's most probable "
+                "next token was none of the letters: it may not understand the format. Scores "
+                "compare the letters' probabilities all the same."
+            )
+        for subject in filter(None, (self.plan.subject, self.plan.reference)):
+            if not subject.decoder.exact:
+                warnings.append(
+                    f"{subject.name}: resuming from a block is not bit-exact on this model, so every "
+                    "pass ran in full."
+                )
+        return warnings

@@ -1,0 +1,195 @@
+"""From an arm to its evidence: select on one half, confirm on the other.
+
+The estimand. For each item the score under a setting is compared with the unedited score. On the
+selection half the setting with the largest mean change is picked among those within the damage
+budget; on the confirmation half the mean change at that setting is the gain, tested by sign flips
+over items, with max-T where several settings are confirmed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from unmask import stats
+from unmask.arms.base import Arm, BaselineArm, Setting
+from unmask.arms.evidence import Cell, Evidence, ItemResult, Reading, Transcript
+from unmask.runs.measure import Answer, Change, Meter, hits
+from unmask.runs.plan import Plan
+from unmask.tasks import Item
+
+N_TRANSCRIPTS = 6
+
+
+class Frame:
+    """Turns arms into evidence for one plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        meter: Meter,
+        reference: Meter | None,
+        baseline: dict[str, Answer],
+    ) -> None:
+        """Bind a plan to its meters.
+
+        Args:
+            plan: What is to be measured.
+            meter: Of the subject.
+            reference: Of the reference, if there is one.
+            baseline: The subject's unedited answers by item key.
+        """
+        self.plan, self.meter, self.reference = plan, meter, reference
+        self.baseline = baseline
+
+    def baseline_evidence(self, arm: BaselineArm) -> Evidence:
+        """Judge the unedited answers on all items: nothing was selected, so none are held out."""
+        items = (*self.plan.selection, *self.plan.confirmation)
+        answers = [self.baseline[item.key] for item in items]
+        return arm.test(
+            hits(items, answers) > 0.5,
+            np.array([answer.score for answer in answers]),
+            np.array([self.plan.task.chance(item) for item in items]),
+        )
+
+    def evidence(self, arm: Arm, settings: Sequence[Setting]) -> Evidence:
+        """Select, confirm and describe; `p_holm` is left to the audit, which sees all arms."""
+        plan = self.plan
+        arm.fit(self.meter.subject, plan.task, plan.selection)
+        cells = self._select(arm, settings)
+        chosen = self._best(cells, arm.confirmed_settings)
+        blank = Evidence(
+            arm=arm.name, description=arm.description, tested=False, cells=tuple(cells)
+        )
+        if not chosen:
+            least = min((cell.damage_nats for cell in cells), default=float("nan"))
+            return replace(
+                blank,
+                reason=f"no setting was within the damage budget of "
+                f"{plan.thresholds.damage_budget_nats} nats per token (least: {least:.2g})",
+            )
+        return self._confirm(arm, blank, [cells[index] for index in chosen])
+
+    def _select(self, arm: Arm, settings: Sequence[Setting]) -> list[Cell]:
+        """Measure the grid on the selection half."""
+        items, seeds = self.plan.selection, range(arm.selection_seeds)
+        damages = self.meter.damages(arm, settings, self.plan.seed)
+        changes = [Change(arm, s, self.plan.seed + seed) for s in settings for seed in seeds]
+        scores = self.meter.scores("selection", items, changes)
+        gains = scores.reshape(len(settings), len(seeds), -1).mean(1) - self._scores(items)
+        budget = self.plan.thresholds.damage_budget_nats
+        return [
+            Cell(dict(setting), float(gain.mean()), float(damage), bool(damage <= budget))
+            for setting, gain, damage in zip(settings, gains, damages, strict=True)
+        ]
+
+    def _best(self, cells: Sequence[Cell], n: int) -> list[int]:
+        """Pick up to `n` settings within the budget, best first."""
+        left = list(range(len(cells)))
+        best: list[int] = []
+        while left and len(best) < n:
+            place = stats.choose(
+                np.array([cells[index].gain for index in left]),
+                np.array([cells[index].damage_nats for index in left]),
+                self.plan.thresholds.damage_budget_nats,
+            )
+            if place is None:
+                break
+            best.append(left.pop(place))
+        return best
+
+    def _confirm(self, arm: Arm, blank: Evidence, cells: Sequence[Cell]) -> Evidence:
+        """Test the selected settings on the confirmation half."""
+        items, seeds = self.plan.confirmation, range(arm.confirmation_seeds)
+        # Seeds that were not used for selection.
+        first = self.plan.seed + arm.selection_seeds
+        changes = [Change(arm, cell.setting, first + seed) for cell in cells for seed in seeds]
+        answers = self.meter.answers("confirmation", items, changes)
+        shape = (len(cells), len(seeds), len(items))
+        scores = np.array([[a.score for a in line] for line in answers]).reshape(shape)
+        differences = scores - self._scores(items)
+        if self.reference is not None:
+            differences = differences - self._reference_differences(items, changes, shape)
+        rng = np.random.default_rng(self.plan.seed)
+        tested = stats.sign_flip(differences.mean(1).T, rng=rng)
+        # With several settings the best one here may be reported: max-T accounts for the choice.
+        best = int(np.argmin(tested.p))
+        mine = differences[best].T
+        interval = stats.bootstrap_mean(mine, rng=rng)
+        edited = scores[best].mean(0)
+        lines = answers[best * len(seeds) : (best + 1) * len(seeds)]
+        gain = float((edited - self._scores(items)).mean())
+        difference = float(mine.mean())
+        return replace(
+            blank,
+            tested=True,
+            setting=cells[best].setting,
+            gain=difference,
+            interval=(float(interval.low), float(interval.high)),
+            p=float(tested.p[best]),
+            damage_nats=cells[best].damage_nats,
+            n_items=len(items),
+            baseline=float(self._scores(items).mean()),
+            edited=float(edited.mean()),
+            chance=float(np.mean([self.plan.task.chance(item) for item in items])),
+            reference_gain=None if self.reference is None else gain - difference,
+            items=tuple(
+                ItemResult(item.key, item.question, self.baseline[item.key].score, float(score))
+                for item, score in zip(items, edited, strict=True)
+            ),
+            transcripts=self._transcripts(items, lines, edited),
+        )
+
+    def _reference_differences(
+        self, items: Sequence[Item], changes: Sequence[Change], shape: tuple[int, int, int]
+    ) -> Float[np.ndarray, "n_settings n_seeds n_items"]:
+        """The reference's own score changes under the same edits of the same items."""
+        assert self.reference is not None
+        before = self.reference.scores("reference", items, [Change()])
+        after = self.reference.scores("reference", items, changes)
+        return after.reshape(shape) - before
+
+    def _scores(self, items: Sequence[Item]) -> Float[np.ndarray, " n_items"]:
+        return np.array([self.baseline[item.key].score for item in items])
+
+    def _transcripts(
+        self,
+        items: Sequence[Item],
+        lines: Sequence[Sequence[Answer]],
+        edited: Float[np.ndarray, " n_items"],
+    ) -> tuple[Transcript, ...]:
+        """Show the items that gained most, as the first seed answered them."""
+        order = np.argsort(-(edited - self._scores(items)), kind="stable")[:N_TRANSCRIPTS]
+        shown = []
+        for index in order:
+            item, before, after = items[index], self.baseline[items[index].key], lines[0][index]
+            shown.append(
+                Transcript(
+                    item=item.key,
+                    expected=item.answer,
+                    asked=before.asked,
+                    said=_said(before),
+                    asked_edited=after.asked,
+                    said_edited=_said(after),
+                    score=before.score,
+                    score_edited=float(edited[index]),
+                )
+            )
+        return tuple(shown)
+
+
+def read_gain(evidence: Evidence, alpha: float, rng: np.random.Generator) -> Reading:
+    """Tell a gain that passes chance from one that only climbs back to it."""
+    if not evidence.tested or evidence.p_holm is None or evidence.p_holm >= alpha:
+        return evidence.reading if evidence.setting is None else "no gain"
+    if evidence.setting is None:
+        return "below chance"
+    edited = np.array([item.edited for item in evidence.items])
+    low = stats.bootstrap_mean(edited, rng=rng, level=0.9).low
+    return "gain" if low > evidence.chance else "back to chance"
+
+
+def _said(answer: Answer) -> str:
+    """Write the answers of all rotations on one line, the first one first."""
+    return " / ".join(answer.said) if len(answer.said) > 1 else answer.said[0]
