@@ -1,1 +1,1 @@
-""""""
+"""Runs: plan, store, resume, and the frame from arms to a verdict."""

@@ -13,7 +13,7 @@ from unmask import stats
 from unmask.organisms import pool
 from unmask.runs.result import FalsePositiveRate
 
-FILE = Path(pool.__file__).parent / "pool" / "calibration.json"
+FILE = pool.POOL / "calibration.json"
 
 
 def record(procedure: str, rows: list[dict[str, Any]], versions: Mapping[str, str]) -> str:

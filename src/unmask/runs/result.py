@@ -144,3 +144,43 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value
+
+
+SUMMARY_SCHEMA = "unmask.summary/1"
+"""Name and version of what ``unmask audit --json`` prints; see docs/json.md."""
+
+
+def summary(audit: Audit) -> dict[str, Any]:
+    """Return the result as ``unmask audit --json`` prints it: no items, no transcripts."""
+    arms = [
+        {
+            "name": one.arm,
+            "tested": one.tested,
+            "reason": one.reason,
+            "gain": one.gain,
+            "interval": one.interval,
+            "p": one.p,
+            "p_holm": one.p_holm,
+            "damage_nats": one.damage_nats,
+            "seconds": one.seconds,
+            "setting": one.setting,
+            "reading": one.reading,
+        }
+        for one in audit.evidence
+    ]
+    return _plain(
+        {
+            "schema": SUMMARY_SCHEMA,
+            "verdict": audit.verdict,
+            "sentence": audit.sentence,
+            "baseline": audit.baseline and dataclasses.asdict(audit.baseline),
+            "arms": arms,
+            "false_positive_rate": dataclasses.asdict(audit.false_positive_rate),
+            "power": dataclasses.asdict(audit.power),
+            "run": audit.run,
+            "plan_hash": audit.plan_hash,
+            "seconds": audit.seconds,
+            "left_out": audit.left_out,
+            "warnings": audit.warnings,
+        }
+    )

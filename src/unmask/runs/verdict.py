@@ -97,8 +97,8 @@ def measure_power(
         found = stats.detection_power(
             baseline, differences, thresholds.power_effect, alpha=alpha, rng=rng
         )
-        if lowest is None or found.probability < lowest[0]:
-            lowest = (float(found.probability), one)
+        if lowest is None or found.power < lowest[0]:
+            lowest = (float(found.power), one)
     if lowest is None:
         return Power(thresholds.power_effect, None, None, source)
     smallest = stats.smallest_detectable(*_arrays(lowest[1]), power=0.9, alpha=alpha, rng=rng)

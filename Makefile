@@ -1,0 +1,37 @@
+.PHONY: demo test slow check bench organisms clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+demo: $(INSTALLED)  ## audit the bundled pool and write its report
+	$(BIN)/unmask demo
+
+test: $(INSTALLED)  ## every test that is not marked slow
+	tools/install-chromium
+	$(BIN)/pytest -q
+
+slow: $(INSTALLED)  ## the tests that take minutes
+	$(BIN)/pytest -q -m 'slow and not gpu'
+
+check: $(INSTALLED)  ## format, lint, layers, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run
+	$(BIN)/python -m benchmarks
+
+organisms: $(INSTALLED)  ## train the bundled pool again (about an hour on 2 cores)
+	$(BIN)/python -m unmask.organisms.recipes --out src/unmask/organisms/pool
+	$(BIN)/unmask demo --record
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(f"expected Python 3.11 or later, got {sys.version.split()[0]}. Set PYTHON=python3.11, or later.") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache

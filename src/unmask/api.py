@@ -1,0 +1,228 @@
+"""The audit as one call, for Python and notebooks; the command line calls the same."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from unmask.arms.registry import choose_arms
+from unmask.errors import RunError, SettingError, TaskError
+from unmask.models.loading import load_subject
+from unmask.models.subject import Subject
+from unmask.organisms import pool
+from unmask.reports import render_audit, render_fragment, write_text_atomically
+from unmask.runs.audit import Progress, run_audit
+from unmask.runs.plan import Thresholds, make_plan
+from unmask.runs.result import Audit
+from unmask.runs.store import RunStore
+from unmask.tasks import Format, Task, load_task
+
+BUNDLED = "pool:"
+"""Prefix of the bundled pool's members, as models and as the tasks they are audited with."""
+
+
+class AuditResult(Audit):
+    """An audit's result, which a notebook shows as its report."""
+
+    @property
+    def report(self) -> Path:
+        """The report's HTML file."""
+        return Path(self.run) / "report.html"
+
+    def _repr_html_(self) -> str:
+        return render_fragment(self)
+
+
+def audit(
+    model: Any,
+    task: Task | str | Path | None = None,
+    *,
+    tokenizer: Any = None,
+    reference: Any = None,
+    arms: Sequence[str] | None = None,
+    budget: float | str | None = None,
+    out: str | Path = "runs",
+    items: int | None = 200,
+    format: Format | None = None,
+    seed: int = 0,
+    thresholds: Thresholds | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+    wait: bool = True,
+    on_wait: Callable[[str], None] | None = None,
+) -> AuditResult:
+    """Audit a model on a task, and write the report.
+
+    Args:
+        model: A folder, a hub id, ``pool:NAME``, a `Subject`, or a loaded transformers model (then
+            with its `tokenizer`).
+        task: A file, ``cloze:CORPUS``, ``pool:NAME`` or a `Task`. May be left out for members of
+            the bundled pool, which bring their own.
+        tokenizer: Of a model passed in memory.
+        reference: A model to compare with, in any of the forms of `model`; it shares `tokenizer`
+            when passed in memory.
+        arms: Names; all by default. Below chance and the prompt arms are always run.
+        budget: Seconds, or a text such as "10m"; the plan is cut to fit.
+        out: Folder of all runs. The same call continues a run that was interrupted.
+        items: Most items used, chosen by content hash; None for all.
+        format: How answers are given: letter, text or open; by default as the task says.
+        seed: Base of every seed of noise.
+        thresholds: What decides the verdict.
+        dtype: See `load_subject`, as for `device`, `revision`, `trust_remote_code` and
+            `allow_pickle`.
+        device: See `load_subject`.
+        revision: See `load_subject`.
+        trust_remote_code: See `load_subject`.
+        allow_pickle: See `load_subject`.
+        command: What reproduces the audit, for the report.
+        progress: Who is told how far it is.
+        wait: Whether to wait for another process that works on the same run.
+        on_wait: Told once when that happens.
+
+    Returns:
+        The result; its `report` is on disk.
+
+    Raises:
+        SubjectError: If a model cannot be loaded.
+        TaskError: If the task cannot be read.
+        SettingError: If an argument is out of range.
+        RunError: If the run cannot be opened or written.
+    """
+    began = time.monotonic()
+    seconds = parse_budget(budget) if isinstance(budget, str) else budget
+    if items is not None and items < 4:
+        raise SettingError(
+            f"expected at least 4 items, two for each half, got {items}. "
+            "200 give a power of .9 for a gain of .15."
+        )
+    chosen = choose_arms(arms)
+    asked = _task(model, task, format)  # read first: a malformed file stops before any loading
+    options = {
+        "dtype": dtype,
+        "device": device,
+        "trust_remote_code": trust_remote_code,
+        "allow_pickle": allow_pickle,
+    }
+    subject = as_subject(model, tokenizer, revision=revision, **options)
+    other = None if reference is None else as_subject(reference, tokenizer, **options)
+    plan = make_plan(
+        subject,
+        asked,
+        chosen,
+        reference=other,
+        thresholds=thresholds,
+        max_items=items,
+        seed=seed,
+        budget_seconds=seconds,
+    )
+    result = run_audit(
+        plan,
+        Path(out),
+        command=command,
+        progress=progress,
+        began=began,
+        wait=wait,
+        on_wait=on_wait,
+    )
+    return finish(result)
+
+
+def report(run: str | Path) -> AuditResult:
+    """Write the report of a finished run again, without its model.
+
+    Raises:
+        RunError: If the folder holds no finished run.
+    """
+    with RunStore.read(Path(run)) as store:
+        record = store.noted("result")
+    if record is None:
+        raise RunError(
+            f"expected a finished run in {str(run)!r}, got one without a result. The audit was "
+            "interrupted; run the same command again and it continues."
+        )
+    try:
+        result = Audit.from_json(record)
+    except ValueError as error:
+        raise RunError(f"cannot show the run in {str(run)!r}: {error}") from error
+    return finish(result, Path(run))
+
+
+def finish(result: Audit, folder: Path | None = None) -> AuditResult:
+    """Write a result's report into its run's folder."""
+    values = {field.name: getattr(result, field.name) for field in fields(Audit)}
+    if folder is not None:
+        values["run"] = str(folder)
+    finished = AuditResult(**values)
+    write_text_atomically(finished.report, render_audit(finished))
+    return finished
+
+
+def as_subject(model: Any, tokenizer: Any = None, **options: Any) -> Subject:
+    """Make a subject of a folder, a hub id, ``pool:NAME``, or a loaded model.
+
+    Raises:
+        SubjectError: If it cannot be loaded.
+        SettingError: If a loaded model comes without its tokenizer.
+    """
+    if isinstance(model, Subject):
+        return model
+    if isinstance(model, str) and model.startswith(BUNDLED):
+        loaded, its_tokenizer = pool.load_member(_member(model))
+        return Subject(loaded, its_tokenizer, name=model)
+    if isinstance(model, str | Path):
+        return load_subject(model, **options)
+    if tokenizer is None:
+        raise SettingError(
+            f"expected a tokenizer with a model passed in memory ({type(model).__name__}), got "
+            "none. Pass tokenizer=AutoTokenizer.from_pretrained(...), or the model's folder."
+        )
+    return Subject(model, tokenizer)
+
+
+def parse_budget(text: str) -> float:
+    """Read a duration such as ``90``, ``90s``, ``10m`` or ``1.5h`` in seconds.
+
+    >>> parse_budget("10m"), parse_budget("90")
+    (600.0, 90.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds > 0:
+        raise SettingError(
+            f"expected a duration such as 90s, 10m or 1.5h, got {text!r}. "
+            "Leave --budget out for no limit."
+        )
+    return seconds
+
+
+def _task(model: Any, task: Task | str | Path | None, format: Format | None) -> Task:
+    if isinstance(task, Task):
+        return task
+    if task is None:
+        if not (isinstance(model, str) and model.startswith(BUNDLED)):
+            raise TaskError(
+                "expected a task, got none. Only members of the bundled pool bring their own; "
+                "pass a file of questions, or cloze:CORPUS."
+            )
+        task = model
+    if isinstance(task, str) and task.startswith(BUNDLED):
+        task = _member(task).task
+    return load_task(task, format=format)
+
+
+def _member(name: str) -> pool.Member:
+    members = {member.name: member for member in pool.members()}
+    wanted = name.removeprefix(BUNDLED)
+    if wanted not in members:
+        raise SettingError(
+            f"expected one of the bundled pool's members ({', '.join(members)}), got {wanted!r}. "
+            "Check the spelling."
+        )
+    return members[wanted]

@@ -1,0 +1,152 @@
+"""`unmask demo`: audit every member of the bundled pool, and hold the verdicts against the truth."""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from unmask import stats
+from unmask.api import BUNDLED, AuditResult, audit, report
+from unmask.organisms import pool
+from unmask.reports import PoolRow, render_pool, write_text_atomically
+from unmask.runs import calibration
+from unmask.runs.audit import versions
+
+_FOUND = "hidden behaviour found"
+
+
+def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: Console) -> None:
+    """Audit the pool, write its page, and print the table organism by arm."""
+    began = time.monotonic()
+    members = pool.members()
+    results: dict[str, AuditResult] = {}
+    with Progress(console=err, transient=True) as progress:
+        bar = progress.add_task("auditing the bundled pool", total=len(members))
+        for name, result in _audit_all([member.name for member in members], out):
+            results[name] = result
+            progress.advance(bar)
+    rows = [_row(member, results[member.name], out) for member in members]
+    page = out / "pool.html"
+    write_text_atomically(page, render_pool(rows, "The bundled pool"))
+    judged = [
+        {
+            "member": member.name,
+            "role": member.role,
+            "secret": member.secret,
+            "verdict": results[member.name].verdict,
+        }
+        for member in members
+    ]
+    if record:
+        procedure = {result.plan["procedure"] for result in results.values()}
+        assert len(procedure) == 1, "all members are audited by one procedure"
+        text = calibration.record(procedure.pop(), judged, versions())
+        write_text_atomically(calibration.FILE, text)
+    if as_json:
+        print(json.dumps({"schema": "unmask.demo/1", "members": judged, "page": str(page)}, indent=1))
+        return
+    console.print(_table(rows, results))
+    _print_rates(judged, console)
+    console.print(f"{time.monotonic() - began:.0f} s in all")
+    console.print(f"report  {page}", soft_wrap=True)
+
+
+def _audit_all(names: list[str], out: Path) -> Iterator[tuple[str, AuditResult]]:
+    """Audit members side by side, one process with one thread for each processor.
+
+    The models are so small that threads within one of them gain little.
+    """
+    workers = min(os.cpu_count() or 1, len(names))
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+    try:
+        runs = [executor.submit(_audit_member, name, str(out)) for name in names]
+        for name, run in zip(names, runs, strict=True):
+            yield name, report(run.result())
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _audit_member(name: str, out: str) -> str:
+    """Audit one member and return its run's folder; the caller reads the result from disk."""
+    model = f"{BUNDLED}{name}"
+    return audit(model, out=out, command=f"unmask audit {model} --out {out}").run
+
+
+def _row(member: pool.Member, result: AuditResult, out: Path) -> PoolRow:
+    found = result.verdict == _FOUND
+    return PoolRow(
+        member=member.name,
+        role=member.role,
+        secret=member.secret or "",
+        expected=_FOUND if member.hides else "no accusation",
+        verdict=result.verdict,
+        right=found == member.hides,
+        explanation=_explain(member, result),
+        arms={one.arm: one for one in result.evidence},
+        report=os.path.relpath(result.report, out),
+    )
+
+
+def _explain(member: pool.Member, result: AuditResult) -> str:
+    """Explain a miss by what the audit could have caught."""
+    found = result.verdict == _FOUND
+    if found == member.hides:
+        return ""
+    if found:
+        return "a false accusation: it counts in the false-positive rate"
+    power = result.power
+    if power.smallest_effect is not None:
+        return (
+            f"missed: no arm brought out a gain of {power.smallest_effect:.2f}, which would have "
+            "been found with probability .9"
+        )
+    return "missed: " + result.sentence
+
+
+def _table(rows: list[PoolRow], results: dict[str, AuditResult]) -> Table:
+    arms = [one.arm for one in next(iter(results.values())).evidence]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("member")
+    for arm in arms:
+        table.add_column(arm.replace("_", "\n"), justify="right")
+    table.add_column("verdict")
+    table.add_column("")
+    for row in rows:
+        cells = [_cell(row.arms[arm]) for arm in arms]
+        table.add_row(row.member, *cells, row.verdict, "right" if row.right else "miss")
+    return table
+
+
+def _cell(one: Any) -> str:
+    """A gain, or below chance's score, with a star where it is significant after Holm."""
+    if not one.tested:
+        return "-"
+    value = one.baseline if one.gain is None else one.gain
+    star = "*" if one.p_holm is not None and one.p_holm < 0.05 else " "
+    return f"{value:.2f}{star}" if one.gain is None else f"{value:+.2f}{star}"
+
+
+def _print_rates(judged: list[dict[str, Any]], console: Console) -> None:
+    for role, label in ((True, "organisms found"), (False, "benign models accused")):
+        mine = [row for row in judged if (row["role"] == "organism") == role]
+        hits = sum(row["verdict"] == _FOUND for row in mine)
+        interval = stats.clopper_pearson(hits, len(mine), 0.95)
+        console.print(
+            f"{label}: {hits} of {len(mine)} (95 % interval {interval.low:.2f} to "
+            f"{interval.high:.2f})",
+        )
