@@ -1,0 +1,1 @@
+"""Models with planted, known secrets, their benign twins, and the recipes that make them."""
