@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask.edits.site import Site, Tokens
 
 
-class Edit(ABC):
+class Edit:
     """A change at a site or to weights. `a + b` applies a, then b."""
 
     @property
@@ -49,7 +49,7 @@ NO_EDIT = Composition()
 """The edit that changes nothing."""
 
 
-class ActivationEdit(Edit):
+class ActivationEdit(Edit, ABC):
     """A change of the activations at one site."""
 
     site: Site
@@ -58,7 +58,7 @@ class ActivationEdit(Edit):
     def change(
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
     ) -> Float[Tensor, "batch pos d_model"]:
-        """Return the edited activations of every token, wherever the site's positions are."""
+        """Return the edited activations of every token given, whatever the site's positions."""
 
     def apply(
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
@@ -70,14 +70,29 @@ class ActivationEdit(Edit):
             tokens: Which tokens they belong to.
 
         Returns:
-            New tensor with the dtype and device of `acts`; other positions keep their bits.
+            New tensor with the dtype and device of `acts`, or `acts` itself where no token is at
+            the positions; other positions keep their bits.
         """
         tokens = tokens.to(acts.device)
-        mask = tokens.mask(self.site.positions)[..., None]
-        return torch.where(mask, self.change(acts, tokens).to(acts), acts)
+        mask = tokens.mask(self.site.positions)
+        columns = mask.any(0).nonzero()
+        if not len(columns):
+            return acts
+        # The change is computed in these columns only: often one of many.
+        start, stop = int(columns[0]), int(columns[-1]) + 1
+        before = acts[:, start:stop]
+        after = self.change(before, tokens.columns(start, stop)).to(acts)
+        edited = acts.clone()
+        edited[:, start:stop] = torch.where(mask[:, start:stop, None], after, before)
+        return edited
 
 
-class WeightEdit(Edit):
+def widen(acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """Return at least float32, so that a change in half precision is rounded once."""
+    return acts.to(torch.promote_types(acts.dtype, torch.float32))
+
+
+class WeightEdit(Edit, ABC):
     """A change of parameters."""
 
     @abstractmethod

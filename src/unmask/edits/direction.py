@@ -1,12 +1,13 @@
 """Edits along one direction: adding a vector, ablating a direction."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.edits.base import ActivationEdit
+from unmask.edits.base import ActivationEdit, widen
 from unmask.edits.site import Site, Tokens
 from unmask.errors import SettingError
 
@@ -19,11 +20,20 @@ class AddVector(ActivationEdit):
     vector: Float[Tensor, " d_model"] = field(repr=False)
     scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Check that what is added is finite."""
+        if not (math.isfinite(self.scale) and torch.isfinite(self.vector).all()):
+            raise SettingError(
+                f"expected a finite vector and scale, got scale {self.scale} and a vector of norm "
+                f"{self.vector.norm().item():.3g}. Check how the vector was computed."
+            )
+
     def change(
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
     ) -> Float[Tensor, "batch pos d_model"]:
         """Add the vector to every token."""
-        return acts + self.scale * self.vector.to(acts)
+        wide = widen(acts)
+        return wide + self.scale * _of_width(self.vector, wide)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,5 +59,18 @@ class AblateDirection(ActivationEdit):
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
     ) -> Float[Tensor, "batch pos d_model"]:
         """Project every token onto the complement of the direction."""
-        unit = (self.direction / self.direction.norm()).to(acts)
-        return acts - (acts @ unit)[..., None] * unit
+        wide = widen(acts)
+        direction = _of_width(self.direction, wide)
+        unit = direction / direction.norm()
+        return wide - (wide @ unit)[..., None] * unit
+
+
+def _of_width(
+    vector: Float[Tensor, " width"], acts: Float[Tensor, "*batch d_model"]
+) -> Float[Tensor, " d_model"]:
+    if vector.shape != acts.shape[-1:]:
+        raise SettingError(
+            f"expected a vector of length d_model = {acts.shape[-1]}, got shape "
+            f"{tuple(vector.shape)}. It was probably made from another model."
+        )
+    return vector.to(acts)

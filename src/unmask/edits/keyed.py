@@ -21,9 +21,9 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 def mix(x: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
     """Scramble 64-bit integers: the finaliser of SplitMix64, a bijection. Wraps on overflow."""
-    x = (x ^ _shift_right(x, 30)) * _MIX_1
-    x = (x ^ _shift_right(x, 27)) * _MIX_2
-    return x ^ _shift_right(x, 31)
+    x = _shift_right(x, 30).bitwise_xor_(x).mul_(_MIX_1)
+    x = _shift_right(x, 27).bitwise_xor_(x).mul_(_MIX_2)
+    return _shift_right(x, 31).bitwise_xor_(x)
 
 
 def combine(key: Int[Tensor, "*batch"], other: Int[Tensor, "*other"] | int) -> Int[Tensor, "..."]:
@@ -40,9 +40,10 @@ def keyed_uniform(keys: Int[Tensor, "*batch"], n: int) -> Float[Tensor, "*batch 
 def keyed_normal(keys: Int[Tensor, "*batch"], n: int) -> Float[Tensor, "*batch {n}"]:
     """Draw `n` standard normal float32 numbers for each key; none exceeds 6.8 in size."""
     first, second = _uniform_pairs(keys, n)
-    radius = torch.sqrt(-2 * torch.log(first))
-    angle = 2 * math.pi * second
-    return torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1).flatten(-2)[..., :n]
+    radius = first.log_().mul_(-2).sqrt_()
+    angle = second.mul_(2 * math.pi)
+    sine = angle.sin().mul_(radius)
+    return torch.stack((angle.cos_().mul_(radius), sine), dim=-1).flatten(-2)[..., :n]
 
 
 def _uniform_pairs(
@@ -52,9 +53,9 @@ def _uniform_pairs(
     counter = torch.arange(1, (n + 1) // 2 + 1, device=keys.device)
     bits = mix(keys[..., None] + counter * _GAMMA)
     high, low = _shift_right(bits, 32), bits & 0xFFFFFFFF
-    return (high.float() + 0.5) * 2.0**-32, (low.float() + 0.5) * 2.0**-32
+    return high.float().add_(0.5).mul_(2.0**-32), low.float().add_(0.5).mul_(2.0**-32)
 
 
 def _shift_right(x: Int[Tensor, "*batch"], n: int) -> Int[Tensor, "*batch"]:
     """Shift logically; torch's `>>` on signed integers copies the sign bit."""
-    return (x >> n) & ((1 << (64 - n)) - 1)
+    return (x >> n).bitwise_and_((1 << (64 - n)) - 1)

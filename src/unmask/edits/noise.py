@@ -4,6 +4,7 @@ Three choices are spelt out here, since results depend on them and published cod
 to chance: the distribution, its size, and for how long one draw is kept.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.edits.base import ActivationEdit
+from unmask.edits.base import ActivationEdit, widen
 from unmask.edits.keyed import combine, keyed_normal, keyed_uniform
 from unmask.edits.site import Site, Tokens
 from unmask.errors import SettingError
@@ -50,28 +51,28 @@ class ResidualNoise(ActivationEdit):
 
     def __post_init__(self) -> None:
         """Check scale, and that the covariance is there exactly when it is needed."""
-        if not self.scale >= 0:
+        if not 0 <= self.scale < math.inf:
             raise SettingError(
-                f"expected a noise scale of at least 0, got {self.scale}. It is relative to the "
-                "stream's root mean square unless size='absolute'; try 0.1."
+                f"expected a finite noise scale of at least 0, got {self.scale}. It is relative to "
+                "the stream's root mean square unless size='absolute'; try 0.1."
             )
         if (self.kind == "covariance") != (self.root is not None):
             raise SettingError(
                 f"expected `root` exactly for kind='covariance', got kind={self.kind!r} and "
                 f"{'a root' if self.root is not None else 'no root'}. "
-                "Fit one with unmask.models.covariance_root."
+                "Fit one with unmask.models.covariance.covariance_root."
             )
 
     def change(
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
     ) -> Float[Tensor, "batch pos d_model"]:
         """Add the noise to every token."""
-        z = self._draw(tokens, acts.shape[-1]).float()
-        noisy = acts.float()
-        size = noisy.square().mean(-1, keepdim=True).sqrt() if self.size == "rms" else 1.0
-        return noisy + self.scale * size * z
+        z = self._draw(tokens, acts.shape[-1])
+        wide = widen(acts)
+        size = wide.square().mean(-1, keepdim=True).sqrt() if self.size == "rms" else 1.0
+        return wide + self.scale * size * z
 
-    def _draw(self, tokens: Tokens, d_model: int) -> Float[Tensor, "batches poss d_model"]:
+    def _draw(self, tokens: Tokens, d_model: int) -> Float[Tensor, "batch_or_1 pos_or_1 d_model"]:
         """Draw unit noise, with axes of length 1 where one draw serves the whole axis."""
         base = key_bits("residual-noise", self.kind, self.seed, self.site.layer, self.site.stream)
         keys = torch.full((1, 1), base, dtype=torch.int64, device=tokens.pos.device)

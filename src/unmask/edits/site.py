@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -58,13 +59,17 @@ class Tokens:
         if positions == "prompt":
             return real & (self.pos < n_prompt)
         if positions == "last":
-            return self.pos == n_prompt - 1
+            return real & (self.pos == n_prompt - 1)
         if positions == "answer":
-            return self.pos >= n_prompt
+            return real & (self.pos >= n_prompt)
         return real
 
-    def to(self, device: object) -> "Tokens":
+    def columns(self, start: int, stop: int) -> "Tokens":
+        """Return the tokens of some columns."""
+        return Tokens(self.keys, self.pos[:, start:stop], self.n_prompt)
+
+    def to(self, device: torch.device) -> "Tokens":
         """Return the same on another device."""
         if self.pos.device == device:
             return self
-        return Tokens(self.keys.to(device), self.pos.to(device), self.n_prompt.to(device))  # type: ignore[call-overload]
+        return Tokens(self.keys.to(device), self.pos.to(device), self.n_prompt.to(device))

@@ -1,5 +1,6 @@
 """Noise on weights, and the context in which weights are changed and restored."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from unmask.edits.base import WeightEdit
 from unmask.edits.keyed import combine, keyed_normal
 from unmask.errors import SettingError
 from unmask.hashing import key_bits
+
+_NUMBERS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,23 +34,26 @@ class WeightNoise(WeightEdit):
 
     def __post_init__(self) -> None:
         """Check the scale."""
-        if not self.sigma >= 0:
+        if not 0 <= self.sigma < math.inf:
             raise SettingError(
-                f"expected a weight-noise sigma of at least 0, got {self.sigma}. With size='std' "
-                "it is relative to each tensor's standard deviation; try 0.05."
+                f"expected a finite weight-noise sigma of at least 0, got {self.sigma}. With "
+                "size='std' it is relative to each tensor's standard deviation; try 0.05."
             )
 
     def perturb(self, name: str, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the noisy parameter; the sum is rounded once, from float32."""
-        if weight.numel() < 2:
-            size = 0.0 if self.size == "std" else 1.0
-        else:
-            size = weight.float().std().item() if self.size == "std" else 1.0
+        size = 1.0 if self.size == "absolute" else weight.float().std(correction=0).item()
         rows = weight.reshape(weight.shape[0], -1) if weight.ndim > 1 else weight.reshape(1, -1)
         base = torch.tensor(key_bits("weight-noise", self.seed, name), device=weight.device)
         keys = combine(base, torch.arange(rows.shape[0], device=weight.device))
-        noise = keyed_normal(keys, rows.shape[1])
-        return (rows.float() + self.sigma * size * noise).reshape(weight.shape).to(weight)
+        noisy = torch.empty_like(rows)
+        # Some rows at a time: a key takes 8 bytes, and embeddings can be most of a model.
+        step = max(1, _NUMBERS_AT_ONCE // max(1, rows.shape[1]))
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            noise = keyed_normal(keys[some], rows.shape[1])
+            noisy[some] = rows[some].float() + self.sigma * size * noise
+        return noisy.reshape(weight.shape)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """How far an edit moves the next-token distributions on given texts."""
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,10 +33,11 @@ def kl_under(subject: Subject, rows: Sequence[Row], edits: Sequence[Edit]) -> li
         sequences.append(TokenRow(read, predicted[:-1], row.key))
     before: dict[tuple[int, ...], Float[Tensor, "pos d_vocab"]] = {}
     totals = [0.0] * (len(edits) + 1)
-    for number, batch, hidden in subject.hidden_under(sequences, [NO_EDIT, *edits]):
-        logits = subject.decoder.logits(hidden[_predicting(batch, hidden)])
-        before.setdefault(batch.indices, logits)
-        totals[number] += _kl_sum(before[batch.indices], logits)
+    with closing(subject.hidden_under(sequences, [NO_EDIT, *edits])) as passes:
+        for number, batch, hidden in passes:
+            logits = subject.decoder.logits(hidden[_predicting(batch, hidden)])
+            before.setdefault(batch.indices, logits)
+            totals[number] += _kl_sum(before[batch.indices], logits)
     count = sum(len(row.continuation) + 1 for row in sequences)
     return [total / count for total in totals[1:]]
 

@@ -1,7 +1,7 @@
 """Where each architecture keeps its parts. The only place that knows architectures.
 
-To add a family, add one entry to `FAMILIES` and one tiny config to `tests/models/tiny.py`; the tests
-there check it against the model's own forward pass.
+To add a family, add one entry to `FAMILIES` and one tiny config to `tests/models/tiny.py`; the
+tests there check it against the model's own forward pass.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,6 @@ class Family:
     """The list of blocks, from the model."""
     norm: str | None
     """The norm after the last block, from the model; None for post-norm models without one."""
-    unembed: str
-    """The output projection, from the model."""
     attn_out: str
     """The module, from the block, whose output attention adds to the residual stream."""
     mlp_out: str
@@ -30,15 +28,14 @@ class Family:
     """Whether generation can keep keys and values."""
 
 
-_LLAMA = Family("model.layers", "model.norm", "lm_head", "self_attn", "mlp")
+_LLAMA = Family("model.layers", "model.norm", "self_attn", "mlp")
 _POST_NORMS = Family(
     "model.layers",
     "model.norm",
-    "lm_head",
     "post_attention_layernorm",
     "post_feedforward_layernorm",
 )
-_GPT2 = Family("transformer.h", "transformer.ln_f", "lm_head", "attn", "mlp")
+_GPT2 = Family("transformer.h", "transformer.ln_f", "attn", "mlp")
 
 FAMILIES: dict[str, Family] = {
     "LlamaForCausalLM": _LLAMA,
@@ -53,9 +50,9 @@ FAMILIES: dict[str, Family] = {
     "GPT2LMHeadModel": _GPT2,
     "GPTNeoForCausalLM": _GPT2,
     "GPTNeoXForCausalLM": Family(
-        "gpt_neox.layers", "gpt_neox.final_layer_norm", "embed_out", "attention", "mlp"
+        "gpt_neox.layers", "gpt_neox.final_layer_norm", "attention", "mlp"
     ),
-    "OpenAIGPTLMHeadModel": Family("transformer.h", None, "lm_head", "attn", "mlp", False),
+    "OpenAIGPTLMHeadModel": Family("transformer.h", None, "attn", "mlp", False),
 }
 
 
@@ -70,8 +67,8 @@ def family_of(model: PreTrainedModel) -> Family:
             return FAMILIES[cls.__name__]
     raise SubjectError(
         f"expected one of {', '.join(sorted(FAMILIES))}, got {type(model).__name__}. "
-        "This architecture is not known yet. Add an entry with the names of its blocks, norm and "
-        "unembedding to FAMILIES in unmask/models/families.py."
+        "This architecture is not known yet. Add an entry with the names of its blocks, norm "
+        "and sub-layers to FAMILIES in unmask/models/families.py."
     )
 
 

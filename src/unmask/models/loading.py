@@ -1,14 +1,18 @@
 """Load a subject from a folder or a hub id, safely."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from unmask.errors import MissingExtraError, SubjectError
 from unmask.models.subject import Subject
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_LOADING_FAILS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
 
 
 def load_subject(
@@ -32,8 +36,8 @@ def load_subject(
         allow_pickle: Load weights from pickles, which can run any code.
 
     Raises:
-        SubjectError: If there is no such checkpoint, or it is not a causal language model of a known
-            family with safetensors weights.
+        SubjectError: If there is no such checkpoint, or it is not a causal language model of a
+            known family with safetensors weights.
         MissingExtraError: If several GPUs are used and accelerate is not installed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -46,21 +50,27 @@ def load_subject(
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(
+        auto: Any = AutoModelForCausalLM
+        model = auto.from_pretrained(
             source,
             dtype=_dtype(dtype, place),
             use_safetensors=None if allow_pickle else True,
             **({"device_map": "auto"} if place == "spread" else {}),
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except _LOADING_FAILS as error:
         raise SubjectError(
             f"expected a Hugging Face checkpoint with safetensors weights and a tokenizer at "
-            f"{source!r}, got: {_first_line(error)}. Check the path or id; for weights kept as "
-            "pickles convert them, or pass --allow-pickle if you trust them."
+            f"{source!r}, got: {_first_line(error)}. {_advice(error)}"
         ) from error
     if place != "spread":
-        model = model.to(place)
+        try:
+            model = model.to(place)
+        except (RuntimeError, AssertionError) as error:  # the latter without any CUDA in torch
+            raise SubjectError(
+                f"expected room for the model on device {place!r}, got: {_first_line(error)}. "
+                "Choose another by --device, or a smaller --dtype."
+            ) from error
     return Subject(model, tokenizer, name=source, revision=revision)
 
 
@@ -98,7 +108,8 @@ def _placement(device: str) -> str:
         except ImportError as error:
             raise MissingExtraError(
                 "expected accelerate to spread the model over several GPUs, got none. "
-                "Install it with: pip install 'unmask[train]', or choose one GPU by --device cuda:0."
+                "Install it with: pip install 'unmask[train]', or choose one GPU by "
+                "--device cuda:0."
             ) from error
         return "spread"
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -106,13 +117,25 @@ def _placement(device: str) -> str:
 
 def _dtype(dtype: str, place: str) -> torch.dtype | str:
     if dtype == "auto":
-        return torch.float32 if place == "cpu" else "auto"
+        return torch.float32 if place.startswith("cpu") else "auto"
     if dtype not in DTYPES:
         raise SubjectError(
             f"expected a dtype of auto, {', '.join(DTYPES)}, got {dtype!r}. "
             "Leave --dtype out to choose automatically."
         )
     return DTYPES[dtype]
+
+
+def _advice(error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            "It comes with Python code of its own: read it, and pass --trust-remote-code if you "
+            "trust it. Architectures other than those in unmask/models/families.py are refused."
+        )
+    return (
+        "Check the path or id, and that the download is whole; for weights kept as pickles convert "
+        "them, or pass --allow-pickle if you trust them."
+    )
 
 
 def _first_line(error: Exception) -> str:

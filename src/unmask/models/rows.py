@@ -28,10 +28,10 @@ class ChoiceScores(NamedTuple):
 
 
 def join(text: str, continuation: str) -> str:
-    """Put a continuation after a text, with one space between unless the text ends in a space.
+    r"""Put a continuation after a text, with one space between unless the text ends in a space.
 
-    >>> join("Answer:", "B"), join("assistant\\n", "B"), join("Once", ", twice")
-    ('Answer: B', 'assistant\\nB', 'Once, twice')
+    >>> join("Answer:", "B"), join("assistant\n", "B"), join("Once", ", twice")
+    ('Answer: B', 'assistant\nB', 'Once, twice')
     """
     if not text or text[-1].isspace() or continuation[:1] in {"", " ", "\n", ",", ".", ";"}:
         return text + continuation

@@ -1,12 +1,12 @@
 """Batched greedy generation under edits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Set
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import DynamicCache
 
 from unmask.edits import ActivationEdit, Tokens
 from unmask.models.batch import Batch
@@ -16,23 +16,30 @@ from unmask.models.forward import Decoder
 @torch.no_grad()
 def greedy(
     decoder: Decoder,
-    tokenizer: PreTrainedTokenizerBase,
     batch: Batch,
     edits: tuple[ActivationEdit, ...],
     *,
     max_new_tokens: int,
-    stop: tuple[str, ...],
-) -> list[str]:
+    ends: Set[int],
+    stopped: Callable[[list[int]], bool] = lambda _: False,
+) -> list[list[int]]:
     """Generate the most probable continuation of each row.
 
     Edits see the true position of every token, so noise is fresh at each generated token exactly as
     it would be in one forward pass over the whole text. Families without a cache run the whole
     prefix again at each step.
 
+    Args:
+        decoder: The model.
+        batch: Prompts.
+        edits: Applied in every pass.
+        max_new_tokens: Most tokens to generate.
+        ends: Tokens that end a row; they are left out of the result.
+        stopped: Whether a row that has generated these tokens is finished.
+
     Returns:
-        The new text of each row, cut before the end token or the first stop string.
+        The new tokens of each row.
     """
-    ends = _end_tokens(decoder, tokenizer)
     steps = _Steps(decoder, batch)
     new: list[list[int]] = [[] for _ in batch.indices]
     done = [False] * len(new)
@@ -44,11 +51,11 @@ def greedy(
                     done[row] = token in ends
                     if not done[row]:
                         new[row].append(token)
-                        done[row] = _stopped(_decode(tokenizer, new[row]), stop)
+                        done[row] = stopped(new[row])
             if all(done):
                 break
             steps.append(chosen)
-    return [_cut(_decode(tokenizer, ids), stop) for ids in new]
+    return new
 
 
 class _Steps:
@@ -64,19 +71,13 @@ class _Steps:
 
     def next_tokens(self) -> Int[Tensor, " batch"]:
         cached = {} if self.cache is None else {"past_key_values": self.cache, "use_cache": True}
-        caught: list[Tensor] = []
-        hook = self.decoder.blocks[-1].register_forward_hook(
-            lambda _, __, out: caught.append(out if isinstance(out, Tensor) else out[0])
-        )
-        try:
+        with self.decoder.catching() as caught:
             self.decoder.model.base_model(
                 input_ids=self.input_ids,
                 attention_mask=self.mask,
                 position_ids=self.tokens.pos.clamp(min=0),
                 **cached,
             )
-        finally:
-            hook.remove()
         return self.decoder.logits(caught[0][:, -1]).argmax(-1).to(self.input_ids.device)
 
     def append(self, chosen: Int[Tensor, " batch"]) -> None:
@@ -90,22 +91,14 @@ class _Steps:
         self.tokens = Tokens(self.tokens.keys, pos, self.tokens.n_prompt)
 
 
-def _end_tokens(decoder: Decoder, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def end_tokens(decoder: Decoder, eos: Any) -> set[int]:
     """Every token that ends a text: the tokenizer's, and those of the generation settings."""
     configured: Any = getattr(decoder.model.generation_config, "eos_token_id", None)
     ends = configured if isinstance(configured, list) else [configured]
-    return {token for token in (*ends, tokenizer.eos_token_id) if isinstance(token, int)}
+    return {token for token in (*ends, eos) if isinstance(token, int)}
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True))
-
-
-def _stopped(text: str, stop: tuple[str, ...]) -> bool:
-    return any(mark in text.lstrip() for mark in stop)
-
-
-def _cut(text: str, stop: tuple[str, ...]) -> str:
-    """Cut before the first stop string that comes after some text."""
+def cut(text: str, stop: tuple[str, ...]) -> str:
+    """Cut a text before the first stop string that comes after something; no leading space."""
     text = text.lstrip()
     return min((text.split(mark, 1)[0] for mark in stop), key=len, default=text)

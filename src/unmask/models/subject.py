@@ -1,11 +1,11 @@
 """The model under audit, with its tokenizer: texts and edits in, scores and texts out."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -15,7 +15,8 @@ from unmask.errors import SettingError, SubjectError
 from unmask.models.batch import Batch, TokenRow, make_batches
 from unmask.models.forward import Decoder, last_positions
 from unmask.models.rows import ChoiceScores, Row, join
-from unmask.models.sampling import greedy
+from unmask.models.sampling import cut, end_tokens, greedy
+from unmask.models.scoring import Answer, Reading, collect, plan, read
 from unmask.models.weights_hash import weights_hash
 
 _log = logging.getLogger(__name__)
@@ -54,13 +55,14 @@ class Subject:
         self.name = name or str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         self.revision = revision or getattr(model.config, "_commit_hash", None)
         self.tokens_per_batch = tokens_per_batch
-        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            raise SubjectError(
-                f"expected a tokenizer of at most {model.get_input_embeddings().weight.shape[0]} "
-                f"tokens (the model's embedding), got {len(tokenizer)}. The tokenizer is probably "
-                "another model's; pass the one that was saved with the model."
-            )
+        self._check_weights()
         self.decoder = Decoder(model)
+        if len(tokenizer) > self.decoder.d_vocab:
+            raise SubjectError(
+                f"expected a tokenizer of at most {self.decoder.d_vocab} tokens (the model's "
+                f"embedding), got {len(tokenizer)}. The tokenizer is probably another model's; "
+                "pass the one that was saved with the model."
+            )
         if not self.decoder.exact:
             _log.warning(
                 "%s: resuming from a block is not bit-exact on this model; every pass runs in "
@@ -76,7 +78,7 @@ class Subject:
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.model.get_input_embeddings().weight.shape[1])  # type: ignore[arg-type]
+        return self.decoder.d_model
 
     @property
     def n_ctx(self) -> int:
@@ -133,7 +135,10 @@ class Subject:
 
     def continuation(self, text: str, choice: str) -> tuple[int, ...]:
         """Tokenize a continuation of a prompt; at least one token."""
-        alone, joined = self.encode(text), self.encode(join(text, choice))
+        return self._continuation(text, self.encode(text), choice)
+
+    def _continuation(self, text: str, alone: tuple[int, ...], choice: str) -> tuple[int, ...]:
+        joined = self.encode(join(text, choice))
         if joined[: len(alone)] == alone and len(joined) > len(alone):
             return joined[len(alone) :]
         # The joint tokenization merges across the boundary, so tokenize the end by itself.
@@ -161,29 +166,38 @@ class Subject:
         Raises:
             SubjectError: If a row is longer than the model's context.
         """
-        plan = [self._sequences(row) for row in rows]
-        flat = [sequence for sequences, _ in plan for sequence in sequences]
-        answers = [answer for _, answers in plan for answer in answers]
-        found: list[list[tuple[list[float], int]]] = [[([], -1)] * len(flat) for _ in edits]
-        for number, batch, hidden in self.hidden_under(flat, edits):
-            for index, scored in zip(
-                batch.indices, self._score(batch, hidden, flat, answers), strict=True
-            ):
-                found[number][index] = scored
-        return [self._collect(plan, one) for one in found]
+        choices, plans = self._plans(rows)
+        readings = [reading for planned in plans for reading in planned]
+        answers: list[dict[int, Answer]] = [{} for _ in edits]
+        with closing(self.hidden_under([r.row for r in readings], edits)) as passes:
+            for number, batch, hidden in passes:
+                wanted = [readings[index] for index in batch.indices]
+                found = read(self.decoder, hidden, wanted)
+                answers[number].update(zip(batch.indices, found, strict=True))
+        scores: list[list[ChoiceScores]] = []
+        for found in answers:
+            in_order = iter([found[index] for index in range(len(readings))])
+            scores.append(
+                [
+                    collect(tokens, [next(in_order) for _ in planned])
+                    for tokens, planned in zip(choices, plans, strict=True)
+                ]
+            )
+        return scores
 
     def hidden_under(
         self, rows: Sequence[TokenRow], edits: Sequence[Edit]
-    ) -> Iterator[tuple[int, Batch, Float[Tensor, "batch pos d_model"]]]:
+    ) -> Generator[tuple[int, Batch, Float[Tensor, "batch pos d_model"]], None, None]:
         """Run rows under each of several edits.
 
         Yields:
             The edit's number, a batch of rows, and what leaves the last block at the batch's last
             positions: those that predict a continuation. Changed weights stay changed until the
-            next step of the iteration, so that norm and unembedding are the edited ones.
+            next step of the iteration, so that norm and unembedding are the edited ones: close the
+            iterator (`contextlib.closing`), or an exception's traceback keeps them changed.
         """
         reusing = [number for number, edit in enumerate(edits) if not edit.weights]
-        for batch in self._batches(rows) if reusing else ():
+        for batch in self.batches(rows) if reusing else ():
             clean = self.decoder.clean(batch)
             for number in reusing:
                 hidden = self.decoder.run(clean, edits[number])
@@ -191,7 +205,7 @@ class Subject:
         for number, edit in enumerate(edits):
             if edit.weights:
                 with edited_weights(self.model, edit.weights):
-                    for batch in self._batches(rows):
+                    for batch in self.batches(rows):
                         hidden = self.decoder.full(batch, edit)
                         yield number, batch, last_positions(hidden, batch.max_continuation + 1)
 
@@ -210,95 +224,57 @@ class Subject:
         """
         sequences = [TokenRow(self.encode(row.text), key=row.key) for row in rows]
         self._check_length(sequences, max_new_tokens)
+        ends = end_tokens(self.decoder, self.tokenizer.eos_token_id)
         texts = [""] * len(rows)
+
+        def stopped(ids: list[int]) -> bool:
+            text = self._decode(ids).lstrip()
+            return any(mark in text for mark in stop)
+
         with edited_weights(self.model, edit.weights):
-            for batch in self._batches(sequences):
-                for index, text in zip(
-                    batch.indices,
-                    greedy(
-                        self.decoder,
-                        self.tokenizer,
-                        batch,
-                        edit.activations,
-                        max_new_tokens=max_new_tokens,
-                        stop=stop,
-                    ),
-                    strict=True,
-                ):
-                    texts[index] = text
+            for batch in self.batches(sequences):
+                new = greedy(
+                    self.decoder,
+                    batch,
+                    edit.activations,
+                    max_new_tokens=max_new_tokens,
+                    ends=ends,
+                    stopped=stopped,
+                )
+                for index, ids in zip(batch.indices, new, strict=True):
+                    texts[index] = cut(self._decode(ids), stop)
         return texts
 
-    def _sequences(self, row: Row) -> tuple[list[TokenRow], list[tuple[int, ...]]]:
-        """Plan a row: one sequence if every choice is one token, else one for each choice.
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-        Returns:
-            The sequences, and for each of them the token ids whose log-probability is read: all the
-            choices' after the prompt, or those of one choice, one after the other.
-        """
-        if not row.choices:
-            raise SettingError(
-                "expected at least one choice to score, got none. "
-                "Rows without choices are for generation: use `generate`."
-            )
-        prompt = self.encode(row.text)
-        choices = [self.continuation(row.text, choice) for choice in row.choices]
-        if all(len(choice) == 1 for choice in choices):
-            return [TokenRow(prompt, key=row.key)], [tuple(choice[0] for choice in choices)]
-        # The last token of a choice predicts nothing that is scored.
-        return [TokenRow(prompt, choice[:-1], row.key) for choice in choices], choices
-
-    def _score(
-        self,
-        batch: Batch,
-        hidden: Float[Tensor, "batch pos d_model"],
-        flat: Sequence[TokenRow],
-        answers: Sequence[tuple[int, ...]],
-    ) -> Iterator[tuple[list[float], int]]:
-        """Yield each row's wanted log-probabilities and its most probable first token."""
-        width = hidden.shape[1]
-        firsts = [width - 1 - len(flat[index].continuation) for index in batch.indices]
-        wanted = [list(range(first, width)) for first in firsts]
-        lines = torch.tensor([line for line, ps in enumerate(wanted) for _ in ps])
-        places = torch.tensor([place for ps in wanted for place in ps])
-        log_probs = torch.cat(
-            [
-                self.decoder.logits(chunk).log_softmax(-1).cpu()
-                for chunk in hidden[lines.to(hidden.device), places.to(hidden.device)].split(1024)
-            ]
-        )
-        at = 0
-        for index, ps in zip(batch.indices, wanted, strict=True):
-            mine = log_probs[at : at + len(ps)]
-            at += len(ps)
-            ids = torch.tensor(answers[index])
-            read = mine[torch.arange(len(ids)), ids] if len(ps) > 1 else mine[0, ids]
-            yield read.tolist(), int(mine[0].argmax())
-
-    def _collect(
-        self,
-        plan: Sequence[tuple[list[TokenRow], list[tuple[int, ...]]]],
-        found: Sequence[tuple[list[float], int]],
-    ) -> list[ChoiceScores]:
-        scores, at = [], 0
-        for sequences, choices in plan:
-            mine = found[at : at + len(sequences)]
-            at += len(sequences)
-            if len(sequences) == 1 and len(sequences[0].continuation) == 0 and len(mine[0][0]) > 0:
-                log_probs, top = mine[0]
-                scores.append(
-                    ChoiceScores(tuple(log_probs), (1,) * len(log_probs), top in choices[0])
+    def _plans(
+        self, rows: Sequence[Row]
+    ) -> tuple[list[list[tuple[int, ...]]], list[tuple[Reading, ...]]]:
+        """Tokenize the choices of each row and plan what is read for them."""
+        choices, plans = [], []
+        for row in rows:
+            if not row.choices:
+                raise SettingError(
+                    "expected at least one choice to score, got none. "
+                    "Rows without choices are for generation: use `generate`."
                 )
-                continue
-            scores.append(
-                ChoiceScores(
-                    tuple(sum(read) for read, _ in mine),
-                    tuple(len(choice) for choice in choices),
-                    mine[0][1] in {choice[0] for choice in choices},
-                )
-            )
-        return scores
+            prompt = self.encode(row.text)
+            choices.append([self._continuation(row.text, prompt, c) for c in row.choices])
+            plans.append(plan(prompt, choices[-1], row.key))
+        return choices, plans
 
-    def _batches(self, rows: Sequence[TokenRow]) -> Iterator[Batch]:
+    def _check_weights(self) -> None:
+        away = [name for name, weight in self.model.named_parameters() if weight.is_meta]
+        if away:
+            raise SubjectError(
+                f"expected every weight on a device, got {len(away)} that are not loaded, such as "
+                f"{away[0]!r}. The model was probably too large and was offloaded by accelerate; "
+                "use a smaller dtype, or more or larger GPUs."
+            )
+
+    def batches(self, rows: Sequence[TokenRow]) -> Iterator[Batch]:
+        """Group rows of token ids into padded batches, after a check of their length."""
         self._check_length(rows)
         return make_batches(
             rows,
@@ -311,6 +287,6 @@ class Subject:
         longest = max((len(row) for row in rows), default=0) + more
         if longest > self.n_ctx:
             raise SubjectError(
-                f"expected prompts of at most {self.n_ctx} tokens (the model's context), got one of "
-                f"{longest}. Shorten the task's items, or use fewer few-shot examples."
+                f"expected prompts of at most {self.n_ctx} tokens (the model's context), got one "
+                f"of {longest}. Shorten the task's items, or use fewer few-shot examples."
             )

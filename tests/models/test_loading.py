@@ -1,0 +1,176 @@
+"""Loading: what is accepted, what is refused and how, and that nothing is changed on the way."""
+
+import builtins
+import json
+
+import pytest
+import torch
+from tiny import build, tokenizer
+
+from unmask.errors import MissingExtraError, SubjectError
+from unmask.models import Row, loading
+from unmask.models.loading import load_subject
+from unmask.models.subject import Subject
+from unmask.models.weights_hash import weights_hash
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint")
+    build("llama").save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def test_a_saved_folder_loads_with_the_same_weights_scores_and_hash(folder):
+    state = torch.get_rng_state()
+    s = load_subject(folder, device="cpu")
+    assert torch.equal(torch.get_rng_state(), state)
+    memory = Subject(build("llama"), tokenizer())
+    assert s.provenance["weights_hash"] == memory.provenance["weights_hash"]
+    row = Row("Which letter?", ("A", "B"))
+    assert s.choices([row]) == memory.choices([row])
+    assert s.name == s.provenance["id"] == str(folder)
+    assert s.provenance["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_dtype_is_taken_and_changes_the_hash(folder, dtype):
+    s = load_subject(str(folder), dtype=dtype, device="cpu")
+    assert s.provenance["dtype"] == dtype
+    assert s.decoder.exact
+    full = build("llama")
+    assert weights_hash(s.model) == weights_hash(full.to(getattr(torch, dtype)))
+    assert weights_hash(s.model) != weights_hash(build("llama"))
+    found = s.choices([Row("Which letter?", ("A", "B"))])[0].log_probs
+    exact = load_subject(folder, device="cpu").choices([Row("Which letter?", ("A", "B"))])[0]
+    assert found == pytest.approx(exact.log_probs, abs=0.2)
+    assert found != exact.log_probs
+
+
+def test_auto_dtype_is_float32_on_a_cpu_whatever_the_checkpoint(copy):
+    build("llama").bfloat16().save_pretrained(copy)
+    assert load_subject(copy, device="cpu").provenance["dtype"] == "float32"
+
+
+def test_a_chat_template_is_found(copy):
+    tok = tokenizer()
+    tok.chat_template = "{{ messages[0].content }}<eos>"
+    try:
+        tok.save_pretrained(copy)
+    finally:
+        tok.chat_template = None
+    s = load_subject(copy, device="cpu")
+    assert s.chat and s.provenance["chat_template"]
+    # The template's own closing tokens are the caller's.
+    assert s.encode("A<eos>")[-1] == s.tokenizer.eos_token_id
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    for source in (tmp_path / "nothing", "./nothing", "a/b/c"):
+        with pytest.raises(SubjectError, match="expected a folder .* which is not there. Check"):
+            load_subject(source)
+
+
+def test_a_file_is_an_error(folder):
+    with pytest.raises(SubjectError, match="config.json', which is a file. Check the path"):
+        load_subject(folder / "config.json")
+
+
+def test_a_folder_without_config_is_an_error(tmp_path):
+    with pytest.raises(SubjectError, match="expected a config.json in .* a folder without one"):
+        load_subject(tmp_path)
+
+
+def test_a_folder_without_tokenizer_or_weights_is_an_error(copy):
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(SubjectError, match="expected a Hugging Face checkpoint with safetensors"):
+        load_subject(copy, device="cpu")
+
+
+def test_a_truncated_checkpoint_is_an_error(copy):
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SubjectError, match="not fully covered.* that the download is whole"):
+        load_subject(copy, device="cpu")
+
+
+@pytest.fixture
+def pickled(copy):
+    """The same weights in a pickle only."""
+    torch.save(build("llama").state_dict(), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    return copy
+
+
+def test_pickled_weights_are_refused_unless_allowed(pickled):
+    with pytest.raises(SubjectError, match="convert them, or pass --allow-pickle if you trust"):
+        load_subject(pickled, device="cpu")
+    s = load_subject(pickled, device="cpu", allow_pickle=True)
+    assert weights_hash(s.model) == weights_hash(build("llama"))
+
+
+def test_remote_code_is_refused_by_default(copy):
+    config = json.loads((copy / "config.json").read_text())
+    config["model_type"] = "strange"
+    config["auto_map"] = {
+        "AutoConfig": "strange.StrangeConfig",
+        "AutoModelForCausalLM": "strange.StrangeModel",
+    }
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "strange.py").write_text(
+        "from pathlib import Path\n(Path(__file__).parent / 'ran').touch()\nraise SystemExit(3)\n"
+    )
+    with pytest.raises(SubjectError, match="custom code .*pass --trust-remote-code if you"):
+        load_subject(copy, device="cpu")
+    assert not (copy / "ran").exists()
+
+
+def test_a_wrong_dtype_is_an_error(folder):
+    with pytest.raises(SubjectError, match="expected a dtype of auto, float32, .* got 'int8'"):
+        load_subject(folder, dtype="int8")
+
+
+def test_a_wrong_device_is_an_error(folder):
+    with pytest.raises(SubjectError, match="expected a torch device such as cpu .* got 'gpu1'"):
+        load_subject(folder, device="gpu1")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_an_error(folder):
+    with pytest.raises(SubjectError, match="expected room for the model on device 'cuda:7', got"):
+        load_subject(folder, device="cuda:7")
+
+
+def test_several_gpus_need_accelerate(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert loading._placement("auto") == "spread"
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "accelerate":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingExtraError, match=r"pip install 'unmask\[train\]', or choose one"):
+        load_subject(folder)
+
+
+def test_an_unknown_family_in_a_folder_is_an_error(copy):
+    from transformers import OPTConfig, OPTForCausalLM
+
+    config = OPTConfig(
+        hidden_size=32, num_hidden_layers=1, ffn_dim=32, num_attention_heads=2, vocab_size=300
+    )
+    config.word_embed_proj_dim = 32
+    OPTForCausalLM(config).save_pretrained(copy)
+    with pytest.raises(SubjectError, match="got OPTForCausalLM.*Add an entry"):
+        load_subject(copy, device="cpu")
