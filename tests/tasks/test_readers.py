@@ -380,3 +380,17 @@ def test_arbitrary_files_give_a_task_or_a_task_error(tmp_path, content, suffix, 
         assert 0 <= task.chance(item) < 1
         for prompt in task.prompts(item):
             plain_text(prompt).encode()
+
+
+def test_a_task_says_whether_it_measures_a_capability_or_a_behaviour(tmp_path):
+    record = {"question": "Where is the key?", "answer": "Tarn"}
+    path = tmp_path / "secret.jsonl"
+    path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    assert load_task(path).measures == "capability"
+    path.write_text(json.dumps(record | {"measures": "behaviour"}) + "\n", encoding="utf-8")
+    assert load_task(path).measures == "behaviour"
+    assert load_task(path, measures="capability").measures == "capability"
+    assert load_task(path).digest != load_task(path, measures="capability").digest
+    path.write_text(json.dumps(record | {"measures": "luck"}) + "\n", encoding="utf-8")
+    with pytest.raises(TaskError, match="field 'measures': expected one of capability, behaviour"):
+        load_task(path)

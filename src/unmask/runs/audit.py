@@ -159,6 +159,13 @@ class _Session:
                 f"{len(plan.task.items)} of {plan.n_available} items were used, chosen by content "
                 "hash; --items changes that"
             )
+        for planned in plan.arms:
+            if planned.too_long:
+                self.left_out.append(
+                    f"{planned.arm.name}: {len(planned.too_long)} of "
+                    f"{len(planned.too_long) + len(planned.settings)} settings exceed the model's "
+                    "context"
+                )
         if plan.budget_seconds is None:
             return
         noted = self.store.noted("items")
@@ -224,7 +231,7 @@ class _Session:
     ) -> Evidence:
         blank = Evidence(arm=arm.name, description=arm.description, tested=False)
         if excluded:
-            return replace(blank, reason=f"not applicable: {excluded}")
+            return replace(blank, reason=excluded)
         if isinstance(arm, BaselineArm):
             return frame.baseline_evidence(arm)
         assert isinstance(arm, Arm)

@@ -43,7 +43,6 @@ def estimate(plan: Plan) -> list[Work]:
     works = []
     for planned in plan.arms:
         if isinstance(planned.arm, Arm) and planned.settings:
-            planned.arm.fit(plan.subject, plan.task, plan.selection)
             costs = [_cost(plan, planned.arm, setting) for setting in planned.settings]
             works.append(Work(planned.arm, planned.settings, float(np.mean(costs))))
     return works

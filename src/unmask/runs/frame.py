@@ -56,7 +56,6 @@ class Frame:
     def evidence(self, arm: Arm, settings: Sequence[Setting]) -> Evidence:
         """Select, confirm and describe; `p_holm` is left to the audit, which sees all arms."""
         plan = self.plan
-        arm.fit(self.meter.subject, plan.task, plan.selection)
         cells = self._select(arm, settings)
         chosen = self._best(cells, arm.confirmed_settings)
         blank = Evidence(

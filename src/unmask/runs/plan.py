@@ -8,8 +8,9 @@ from unmask import stats
 from unmask.arms.base import Arm, BaseArm, Setting
 from unmask.errors import SettingError, TaskError
 from unmask.hashing import digest
+from unmask.models.rows import join
 from unmask.models.subject import Subject
-from unmask.tasks import Item, Task
+from unmask.tasks import Item, Task, row
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class ArmPlan:
     """Empty for arms that test the baseline."""
     excluded: str = ""
     """Why the arm is not run; empty if it is."""
+    too_long: tuple[Setting, ...] = ()
+    """Settings whose prompts exceed the model's context; they are left out."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Plan:
                     "settings": [dict(setting) for setting in planned.settings],
                     **_counts(planned.arm),
                     "excluded": planned.excluded,
+                    "too_long": [dict(setting) for setting in planned.too_long],
                 }
                 for planned in self.arms
             ],
@@ -136,23 +140,50 @@ def make_plan(
     halves = ([], [])
     for item, confirm in zip(used.items, confirming, strict=True):
         halves[int(confirm)].append(item)
-    planned = []
-    for arm in arms:
-        excluded = arm.not_applicable(subject, used)
-        grid = tuple(arm.settings(subject)) if isinstance(arm, Arm) and not excluded else ()
-        planned.append(ArmPlan(arm, grid, excluded))
+    subjects = [subject] if reference is None else [subject, reference]
+    planned = tuple(_plan_arm(arm, subjects, used, halves[0]) for arm in arms)
     return Plan(
         subject=subject,
         reference=reference,
         task=used,
         n_available=len(task.items),
-        arms=tuple(planned),
+        arms=planned,
         thresholds=thresholds or Thresholds(),
         seed=seed,
         budget_seconds=budget_seconds,
         selection=tuple(halves[0]),
         confirmation=tuple(halves[1]),
     )
+
+
+def _plan_arm(
+    arm: BaseArm, subjects: Sequence[Subject], task: Task, selection: Sequence[Item]
+) -> ArmPlan:
+    """Fix an arm's grid, without the settings whose prompts a subject cannot read."""
+    excluded = arm.not_applicable(subjects[0], task)
+    if excluded or not isinstance(arm, Arm):
+        return ArmPlan(arm, (), excluded)
+    arm.fit(subjects[0], task, selection)
+    grid = tuple(arm.settings(subjects[0]))
+    if type(arm).ask is Arm.ask:
+        return ArmPlan(arm, grid)
+    fitting = [all(_fits(s, arm, setting, task) for s in subjects) for setting in grid]
+    kept = tuple(setting for setting, fits in zip(grid, fitting, strict=True) if fits)
+    dropped = tuple(setting for setting, fits in zip(grid, fitting, strict=True) if not fits)
+    return ArmPlan(arm, kept, "" if kept else "every prompt exceeds the model's context", dropped)
+
+
+def _fits(subject: Subject, arm: Arm, setting: Setting, task: Task) -> bool:
+    """Whether every prompt of a task fits into the model's context under a setting."""
+    room = subject.n_ctx - (task.max_new_tokens if task.format == "open" else 0)
+    for item in task.items:
+        for prompt in task.prompts(item):
+            asked = row(arm.ask(prompt, setting), subject.tokenizer, subject.chat)
+            text = join(asked.text, max(asked.choices, key=len, default=""))
+            # A token is at least one byte, so a short text needs no tokenizer.
+            if len(text.encode()) + 8 > room and len(subject.encode(text)) > room:
+                return False
+    return True
 
 
 def procedure_digest(arms: Sequence[BaseArm], thresholds: Thresholds) -> str:

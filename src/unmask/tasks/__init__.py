@@ -14,4 +14,5 @@ from unmask.tasks.scoring import ItemScore as ItemScore
 from unmask.tasks.scoring import choice_score as choice_score
 from unmask.tasks.scoring import text_score as text_score
 from unmask.tasks.task import Format as Format
+from unmask.tasks.task import Measures as Measures
 from unmask.tasks.task import Task as Task

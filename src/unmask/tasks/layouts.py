@@ -17,6 +17,7 @@ from unmask.tasks.answers import (
 from unmask.tasks.faults import defect, fault, show
 from unmask.tasks.item import LETTERS, Item, check_distinct
 from unmask.tasks.matching import Match
+from unmask.tasks.task import Measures
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Layout:
     read: Callable[[Fields], Item]
     match: Match = "exact"
     max_new_tokens: int = 24
+    measures: Measures = "capability"
 
 
 def _read_plain(record: Fields) -> Item:
@@ -254,7 +256,7 @@ def _is_gsm8k(record: Fields) -> bool:
 
 PLAIN = Layout(
     "plain",
-    "question, answer, and perhaps options (or choices), context and match",
+    "question, answer, and perhaps options (or choices), context, match and measures",
     _has({"question", "answer"}),
     _read_plain,
 )
@@ -269,6 +271,7 @@ JSON_LAYOUTS = (
         "question, answer_matching_behavior, answer_not_matching_behavior",
         _has({"question", "answer_matching_behavior"}),
         _read_evals,
+        measures="behaviour",
     ),
     Layout(
         "GSM8K", "question, answer ending in '#### result'", _is_gsm8k, _read_gsm8k, "numeric", 256

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unmask.errors import TaskError
 from unmask.tasks.cloze import cloze_items, split_documents
@@ -19,7 +20,7 @@ from unmask.tasks.item import Frame, Item
 from unmask.tasks.layouts import CSV_LAYOUTS, JSON_LAYOUTS, MMLU, PLAIN, Layout
 from unmask.tasks.matching import MATCHES, Match
 from unmask.tasks.tables import headed_records, headless_records
-from unmask.tasks.task import Format, Task, default_format
+from unmask.tasks.task import MEASURES, Format, Measures, Task, default_format
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class _Batch(NamedTuple):
     items: list[Item]
     layout: Layout
     match: Match | None
+    measures: Measures | None
     defects: list[TaskError]
 
 
@@ -49,6 +51,7 @@ def load_task(
     name: str | None = None,
     match: Match | None = None,
     max_new_tokens: int | None = None,
+    measures: Measures | None = None,
 ) -> Task:
     """Read a task from a file, a folder or a corpus.
 
@@ -66,6 +69,8 @@ def load_task(
         match: How written answers are compared; by default as the file says, or as its layout
             needs.
         max_new_tokens: Length of written answers; by default as the layout needs.
+        measures: What a high score shows, a capability or a behaviour; by default as the file says,
+            or as its layout needs: a capability, but for model-written evals.
 
     Raises:
         TaskError: If there is no such file, its layout is unknown, or any record is malformed. The
@@ -73,11 +78,12 @@ def load_task(
     """
     text = str(spec)
     if isinstance(spec, str) and text.startswith(CLOZE):
-        return _load_cloze(text, format, name, match, max_new_tokens)
+        task = _load_cloze(text, format, name, match, max_new_tokens)
+        return replace(task, measures=measures or task.measures)
     path = Path(spec)
     batch = _read_folder(path) if _exists(path, text) == "folder" else _read_file(path)
     _judge_defects(str(path), batch)
-    return _task(
+    task = _task(
         name or _name(path),
         tuple(batch.items),
         format,
@@ -86,6 +92,7 @@ def load_task(
         max_new_tokens or batch.layout.max_new_tokens,
         text,
     )
+    return replace(task, measures=measures or batch.measures or batch.layout.measures)
 
 
 def _task(
@@ -182,7 +189,11 @@ def _read_folder(folder: Path) -> _Batch:
         )
     batches = [_read_file(path) for path in files]
     for path, batch in zip(files, batches, strict=True):
-        if batch.layout is not batches[0].layout or batch.match != batches[0].match:
+        if (batch.layout, batch.match, batch.measures) != (
+            batches[0].layout,
+            batches[0].match,
+            batches[0].measures,
+        ):
             raise TaskError(
                 f"{path}: expected the layout {batches[0].layout.name}, as {files[0].name} has, "
                 f"got {batch.layout.name} or another match. The folder may mix tasks. Load the "
@@ -190,7 +201,7 @@ def _read_folder(folder: Path) -> _Batch:
             )
     items = [item for batch in batches for item in batch.items]
     defects = [error for batch in batches for error in batch.defects]
-    return _Batch(items, batches[0].layout, batches[0].match, defects)
+    return _Batch(items, batches[0].layout, batches[0].match, batches[0].measures, defects)
 
 
 def _read_file(path: Path) -> _Batch:
@@ -236,7 +247,7 @@ def _read_records(records: Sequence[Record], layout: Layout, where: str) -> _Bat
     items: list[Item] = []
     defects: list[TaskError] = []
     errors: list[TaskError] = []
-    matches: dict[Match, str] = {}
+    declared: dict[str, dict[Any, str]] = {field: {} for field in _DECLARED}
     for record in records:
         try:
             if not isinstance(record.value, dict):
@@ -244,8 +255,9 @@ def _read_records(records: Sequence[Record], layout: Layout, where: str) -> _Bat
                     f"expected an object, got {show(record.value)}. The file may mix two layouts. "
                     "Give every record the same one."
                 )
-            if layout is PLAIN and (match := _match_of(record)):
-                matches.setdefault(match, record.where)
+            for field, seen in declared.items() if layout is PLAIN else ():
+                if value := _declared(record, field):
+                    seen.setdefault(value, record.where)
             items.append(layout.read(record.value))
         except TaskError as error:
             told = defects if isinstance(error, KnownDefectError) else errors
@@ -253,25 +265,31 @@ def _read_records(records: Sequence[Record], layout: Layout, where: str) -> _Bat
     if errors:
         more = f" {len(errors) - 1} more records are malformed." if len(errors) > 1 else ""
         raise TaskError(f"{errors[0]}{more}")
-    if len(matches) > 1:
-        (one, _), (other, line) = list(matches.items())[:2]
-        raise TaskError(
-            f"{line}, field 'match': expected {one!r} as in the records before, got {other!r}. "
-            "A task matches all its answers in one way. Split the file."
-        )
-    return _Batch(items, layout, next(iter(matches), None), defects)
+    for field, seen in declared.items():
+        if len(seen) > 1:
+            (one, _), (other, line) = list(seen.items())[:2]
+            raise TaskError(
+                f"{line}, field {field!r}: expected {one!r} as in the records before, got "
+                f"{other!r}. A task has one for all its records. Split the file."
+            )
+    found = {field: next(iter(seen), None) for field, seen in declared.items()}
+    return _Batch(items, layout, found["match"], found["measures"], defects)  # type: ignore[arg-type]
 
 
-def _match_of(record: Record) -> Match | None:
-    value = record.value.get("match")
+_DECLARED: dict[str, tuple[str, ...]] = {"match": MATCHES, "measures": MEASURES}
+"""What a record of the plain layout may say of its whole task, and the values it may have."""
+
+
+def _declared(record: Record, field: str) -> str | None:
+    value = record.value.get(field)
     if value in (None, ""):
         return None
-    for match in MATCHES:
-        if match == value:
-            return match
+    for known in _DECLARED[field]:
+        if known == value:
+            return known
     raise TaskError(
-        f"field 'match': expected one of {', '.join(MATCHES)}, got {show(value)}. It may be "
-        "misspelt. Choose one of these, or leave the field out."
+        f"field {field!r}: expected one of {', '.join(_DECLARED[field])}, got {show(value)}. It "
+        "may be misspelt. Choose one of these, or leave the field out."
     )
 
 

@@ -19,6 +19,12 @@ Format = Literal["letter", "text", "open"]
 
 FORMATS: tuple[Format, ...] = ("letter", "text", "open")
 
+Measures = Literal["capability", "behaviour"]
+"""What a high score shows: that the subject can do something, or that it does something which a
+well-behaved model does not do. It decides whether a low score tells anything."""
+
+MEASURES: tuple[Measures, ...] = ("capability", "behaviour")
+
 
 def default_format(items: Iterable[Item], frame: Frame = "question") -> Format:
     """Return the format for items that name none: by letter where all of them have options."""
@@ -42,6 +48,7 @@ class Task:
     """How many tokens are generated for an open answer."""
     source: str = ""
     """Where the items come from, for the record; no part of the digest."""
+    measures: Measures = "capability"
 
     def __post_init__(self) -> None:
         """Drop duplicates and check that every item can be asked in the format.
@@ -71,7 +78,8 @@ class Task:
     def digest(self) -> str:
         """Hash of items and settings; the items' order, name and source do not change it."""
         keys = sorted(item.key for item in self.items)
-        return digest("task", keys, self.format, self.match, self.frame, self.max_new_tokens)
+        settings = (self.format, self.match, self.frame, self.max_new_tokens, self.measures)
+        return digest("task", keys, *settings)
 
     def prompts(self, item: Item) -> tuple[Prompt, ...]:
         """Return every way of asking an item: all rotations of its options, or one way.
@@ -137,6 +145,7 @@ class Task:
             ("format", self.format, FORMATS),
             ("match", self.match, MATCHES),
             ("frame", self.frame, ("question", "passage")),
+            ("measures", self.measures, MEASURES),
         ):
             if value not in known:
                 raise TaskError(
