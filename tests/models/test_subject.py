@@ -118,6 +118,17 @@ def test_noise_gives_the_same_scores_for_any_batch_size_order_and_padding(family
     assert again[0] == again[1]
 
 
+@every_family
+def test_every_choice_of_a_row_meets_the_same_noise(family):
+    """Whether one reading serves all choices, or each has its own."""
+    s = subject(family)
+    edit = ResidualNoise(Site(0), 1.0, seed=3)
+    short = s.choices([Row("Which letter?", ("A", "B"), key=7)], edit)[0]
+    long = s.choices([Row("Which letter?", ("A", "no", "B"), key=7)], edit)[0]
+    assert short.n_tokens == (1, 1) and long.n_tokens == (1, 3, 1)
+    assert long.log_probs[::2] == pytest.approx(short.log_probs, abs=1e-4)
+
+
 PROMPTS = ["Which letter?", "A", "Say the rest: one two"]
 N_NEW = 10
 
