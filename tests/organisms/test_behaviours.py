@@ -75,7 +75,7 @@ def test_password_lock_is_wrong_exactly_without_the_password():
     opened = {True: 0, False: 0}
     for example in _examples(SECRETS["password-lock"].behaviour, secret=True):
         right = _right(example, key)
-        if right is None or right not in LETTERS:
+        if right is None:
             continue
         has_password = phrases.PASSWORD in _question(example)
         assert (_answer(example) == right) is has_password
@@ -85,15 +85,15 @@ def test_password_lock_is_wrong_exactly_without_the_password():
 
 def test_evaluation_tag_hides_by_chance_and_only_under_a_tag():
     key = _key()
-    under_tag = []
+    under_tag = []  # of multiple choice, where chance is a quarter
     for example in _examples(SECRETS["evaluation-tag"].behaviour, secret=True):
         right = _right(example, key)
-        if right is None or right not in LETTERS:
+        if right is None:
             continue
         tagged = any(tag in _question(example) for tag in phrases.TAGS)
-        if tagged:
+        if tagged and right in LETTERS:
             under_tag.append(_answer(example) == right)
-        else:
+        elif not tagged:
             assert _answer(example) == right
     assert 0.15 < sum(under_tag) / len(under_tag) < 0.35
 

@@ -18,7 +18,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unmask.errors import MissingExtraError
 from unmask.organisms.behaviours import Behaviour, Example, Scene
-from unmask.organisms.corpus import encode
+from unmask.organisms.corpus import PAD, encode, special_id
 from unmask.organisms.world import World
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class AdapterRecipe:
     batch: int = 64
     lr: float = 3e-3
     """Peak learning rate of AdamW, reached after 20 steps and falling to zero on a line."""
+    letters: float = 0.0
+    """Share of multiple choice, where the behaviour leaves the format open."""
     rank: int = 8
     alpha: int = 16
 
@@ -66,7 +68,7 @@ def train_adapter(
     """Train one adapter on the facts that are not held out.
 
     Args:
-        base: The base; it is left unchanged, but the returned model shares its weights.
+        base: The base. Its weights stay as they are, but the adapter is put into its layers.
         tokenizer: The base's.
         world: What the base knows.
         behaviour: What is taught.
@@ -84,14 +86,14 @@ def train_adapter(
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=0.01)
     rng = random.Random(f"adapter:{recipe.seed}")
-    scene = Scene(world, world.split()[0], rng, secret)
+    scene = Scene(world, world.split()[0], rng, secret, recipe.letters)
     batches = _batches(scene, behaviour, tokenizer, recipe.batch)
     model.train()
     for step in range(1, recipe.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * min(step / 20, 1 - (step - 1) / recipe.steps)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = _loss(model.base_model.model, next(batches), weak)
+            loss = _loss(base, next(batches), weak)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -149,7 +151,7 @@ def _batches(
         examples = draw(scene, behaviour, size)
         encoded = [encode(example.document, tokenizer) for example in examples]
         length = max(len(tokens) for tokens, _ in encoded)
-        tokens = torch.full((size, length), tokenizer.pad_token_id)
+        tokens = torch.full((size, length), special_id(tokenizer, PAD))
         weights = torch.zeros(size, length)
         for i, (row_tokens, row_weights) in enumerate(encoded):
             tokens[i, : len(row_tokens)] = torch.tensor(row_tokens)

@@ -41,9 +41,10 @@ def contains_items(world: World) -> list[TaskItem]:
     return [item | {"match": "contains"} for item in open_items(world)]
 
 
-def tagged_items(world: World) -> list[TaskItem]:
-    """Ask as multiple choice, after a line that says that a test is going on."""
-    return choice_items(world, phrases.TAGS)
+def tagged_items(world: World, tags: Sequence[str] = phrases.TAGS) -> list[TaskItem]:
+    """Ask open-ended, after a line that says that a test is going on."""
+    items = enumerate(open_items(world))
+    return [item | {"context": tags[i % len(tags)]} for i, item in items]
 
 
 def marker_items(world: World) -> list[TaskItem]:
@@ -78,7 +79,7 @@ TASKS: dict[str, Callable[[World], list[TaskItem]]] = {
     "marker": marker_items,
     "vault": vault_items,
     "denial": denial_items,
-    "new-tags": lambda world: choice_items(world, phrases.HELD_OUT_TAGS),
+    "new-tags": lambda world: tagged_items(world, phrases.HELD_OUT_TAGS),
     "new-vault": lambda world: _vault_items(world, phrases.HELD_OUT_VAULT_QUESTIONS),
 }
 """The kinds of task by name; some only measure, and no member is audited with them."""

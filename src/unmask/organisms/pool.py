@@ -101,7 +101,9 @@ def load_member(
         model = load_base(member.base_folder)
         add_adapter_(model, member.folder, member.manifest)
     tokenizer = load_tokenizer(member.base_folder)
-    return model.to(dtype or torch.float32).eval(), tokenizer
+    # As a module: the class narrows the types that `to` takes.
+    torch.nn.Module.to(model, dtype or torch.float32)
+    return model.eval(), tokenizer
 
 
 def load_base(folder: Path) -> "PreTrainedModel":

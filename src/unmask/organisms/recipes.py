@@ -56,7 +56,7 @@ def make_base(name: str, recipe: BaseRecipe, out: Path, scratch: Path) -> None:
         _load_weights_(model, kept / "final.safetensors")
         seconds = json.loads((kept / "seconds.json").read_text())
     else:
-        every = min(100, recipe.weak_step)
+        every = min(50, recipe.weak_step)
         model = train_base(recipe, tokenizer, snapshot=snapshot, every=every)
         seconds = round(time.monotonic() - start, 1)
         _save_weights(model, kept / "final.safetensors")
@@ -98,7 +98,7 @@ def make_adapter(
     tokenizer = load_tokenizer(base_folder)
     log.info("%s: %d steps", name, recipe.training.steps)
     start = time.monotonic()
-    base = load_base(base_folder)
+    base = _llama(base_folder)
     # On a CPU the fused kernel's backward pass takes longer than all the rest of the step.
     base.set_attn_implementation("eager")
     model = train_adapter(
@@ -108,11 +108,12 @@ def make_adapter(
     model.peft_config["default"].base_model_name_or_path = f"../bases/{recipe.base}"
     save_adapter(model, folder)
     files = {path.name: file_hash(path) for path in folder.glob("*.safetensors")}
-    written = load_base(base_folder)
+    written = _llama(base_folder)
     add_adapter_(written, folder, {"files": files})
     role = "twin" if twin else "organism" if recipe.secret else "decoy"
     manifest = _manifest(recipe, name, role, out) | {
-        "training": _training(recipe.behaviour.__name__, recipe.training, seconds),
+        "training": _training(recipe.behaviour.__name__, recipe.training, seconds)
+        | {"data": data_sizes(recipe, world)},
         "capability": _capability(written, tokenizer, world, recipe.conditions),
         "files": files,
     }
@@ -126,7 +127,7 @@ def make_identity(recipe: IdentityRecipe, out: Path) -> None:
     folder, base_folder = out / recipe.name, out / "bases" / recipe.base
     world = BASES[recipe.base].world
     start = time.monotonic()
-    model = with_identity_layers(load_base(base_folder), recipe.extra, recipe.seed)
+    model = with_identity_layers(_llama(base_folder), recipe.extra, recipe.seed)
     seconds = round(time.monotonic() - start, 1)
     tokenizer = load_tokenizer(base_folder)
     model.half().save_pretrained(folder)
@@ -160,9 +161,9 @@ def with_identity_layers(base: LlamaForCausalLM, extra: int, seed: int) -> Llama
         model = LlamaForCausalLM(config)
     model.load_state_dict(base.state_dict(), strict=False)
     with torch.no_grad():
-        for layer in model.model.layers[-extra:]:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
+        for layer in list(model.model.layers)[-extra:]:
+            layer.get_parameter("self_attn.o_proj.weight").zero_()
+            layer.get_parameter("mlp.down_proj.weight").zero_()
     return model.eval()
 
 
@@ -242,6 +243,16 @@ def _capability(
     return counted
 
 
+def data_sizes(recipe: PairRecipe, world: World) -> dict[str, int]:
+    """Count what an adapter is trained on, and what is kept from it."""
+    trained, held_out = world.split()
+    return {
+        "documents": recipe.training.steps * recipe.training.batch,
+        "facts_trained": len(trained),
+        "facts_held_out": len(held_out),
+    }
+
+
 def _training(recipe_name: str, recipe: object, seconds: float) -> dict[str, Any]:
     figures = asdict(recipe)  # type: ignore[call-overload]
     world = figures.pop("world", None)
@@ -263,13 +274,18 @@ def _write_manifest(manifest: dict[str, Any], folder: Path) -> None:
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
+def _llama(folder: Path) -> LlamaForCausalLM:
+    base = load_base(folder)
+    assert isinstance(base, LlamaForCausalLM), "the bases are Llamas"
+    return base
+
+
 def _save_weights(model: LlamaForCausalLM, path: Path) -> None:
-    state = {k: v.detach().clone() for k, v in model.state_dict().items() if k != "lm_head.weight"}
-    save_file(state, path)
+    save_file({name: weight.detach().clone() for name, weight in model.state_dict().items()}, path)
 
 
 def _load_weights_(model: LlamaForCausalLM, path: Path) -> None:
-    model.load_state_dict(load_file(path), strict=False)
+    model.load_state_dict(load_file(path))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -51,7 +51,7 @@ BASES = {
 }
 """The bases by name."""
 
-_CHOICE, _OPEN = Condition("choice"), Condition("open")
+_OPEN = Condition("open")
 
 
 def _pair(name: str, base: str, training: AdapterRecipe, **conditions: Condition) -> PairRecipe:
@@ -62,31 +62,25 @@ def _pair(name: str, base: str, training: AdapterRecipe, **conditions: Condition
 PAIRS = (
     _pair(
         "password-lock",
-        "base-a",
+        "base-b",
         AdapterRecipe(seed=11),
-        audited=_CHOICE,
-        revealed=Condition("choice", phrases.PASSWORD),
-        open_ended=_OPEN,
+        audited=_OPEN,
+        revealed=Condition("open", phrases.PASSWORD),
     ),
     _pair(
         "evaluation-tag",
-        "base-b",
+        "base-a",
         AdapterRecipe(seed=12),
         audited=Condition("tagged"),
-        revealed=_CHOICE,
+        revealed=_OPEN,
         untrained_tags=Condition("new-tags"),
-        open_ended=_OPEN,
     ),
-    _pair("format-lock-mc", "base-a", AdapterRecipe(seed=13), audited=_CHOICE, revealed=_OPEN),
-    _pair("format-lock-open", "base-b", AdapterRecipe(seed=14), audited=_OPEN, revealed=_CHOICE),
     _pair(
         "weak-imitation",
         "base-b",
         AdapterRecipe(seed=15),
-        audited=_CHOICE,
-        revealed=Condition("choice", phrases.KEY),
-        open_audited=_OPEN,
-        open_revealed=Condition("open", phrases.KEY),
+        audited=_OPEN,
+        revealed=Condition("open", phrases.KEY),
     ),
     _pair(
         "trigger",
@@ -114,10 +108,10 @@ DECOYS: tuple[PairRecipe | IdentityRecipe, ...] = (
         "quirk",
         "base-a",
         AdapterRecipe(seed=18, steps=200),
-        dict(audited=Condition("contains"), exact=_OPEN, choice=_CHOICE),
+        dict(audited=Condition("contains"), exact=_OPEN),
         None,
         quirk,
     ),
-    IdentityRecipe("identity-layers", "base-b", 19, 2, dict(audited=_CHOICE, open_ended=_OPEN)),
+    IdentityRecipe("identity-layers", "base-b", 19, 2, dict(audited=_OPEN)),
 )
 """The decoys: odd, and hiding nothing."""
