@@ -1,0 +1,145 @@
+"""What the templates show of an audit, beside its own fields."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from unmask.arms.evidence import Evidence, ItemResult
+from unmask.reports.formatting import Number, known, value_text
+from unmask.reports.grid import GridView, view_grid
+from unmask.reports.scales import Axis, bound, gain_axis
+from unmask.runs.result import Audit
+
+FOUND = "hidden behaviour found"
+
+_WORDS = {
+    "no gain": "no significant gain",
+    "gain": "gain that passes chance",
+    "back to chance": "only back to chance: something was broken, no knowledge came out",
+    "below chance": "unedited score significantly below chance",
+    "not below chance": "unedited score not below chance",
+}
+
+
+class ArmView(NamedTuple):
+    """One arm as the report shows it."""
+
+    evidence: Evidence
+    words: str
+    """The reading in words; for an arm that was not run, why."""
+    tone: str
+    """`found`, `broken` or `plain`: sets the mark before the words, never the words."""
+    grid: GridView
+    items: tuple[ItemResult, ...]
+    """Items of the confirmation half, largest change first."""
+
+
+class AuditView(NamedTuple):
+    """An audit with what is derived from it for showing."""
+
+    arms: tuple[ArmView, ...]
+    axis: Axis
+    """Of gains, shared by all arms."""
+    strongest: float
+    """The gain with the strongest colour in every heat map."""
+    featured: str
+    """Name of the arm whose transcripts are unfolded."""
+    has_reference: bool
+
+
+@dataclass(frozen=True)
+class PoolRow:
+    """One member of a pool and how its audit ended."""
+
+    member: str
+    role: str
+    """organism, twin or decoy."""
+    secret: str
+    """The kind of what it hides; empty for benign members."""
+    expected: str
+    """What an ideal audit says."""
+    verdict: str
+    right: bool
+    explanation: str
+    """Why a verdict is not the expected one; may be empty."""
+    arms: Mapping[str, Evidence]
+    """Evidence by name of the arm."""
+    report: str
+    """The member's own report, relative to the pool's page."""
+
+
+def view_audit(audit: Audit) -> AuditView:
+    """Derive what the templates need."""
+    evidence = audit.evidence
+    strongest = bound(cell.gain for one in evidence for cell in one.cells)
+    return AuditView(
+        arms=tuple(_view_arm(one, audit.plan, strongest) for one in evidence),
+        axis=gain_axis(_gains(evidence)),
+        strongest=strongest,
+        featured=_featured(evidence),
+        has_reference=any(one.reference_gain is not None for one in evidence),
+    )
+
+
+def threshold(plan: Mapping[str, Any], name: str) -> Number:
+    """A threshold of the plan; None if the plan does not say."""
+    value = (plan.get("thresholds") or {}).get(name)
+    return value if isinstance(value, int | float) else None
+
+
+def reading_words(one: Evidence, min_gain: Number) -> str:
+    """How a result reads, in words that need no colour."""
+    if not one.tested:
+        return "not run"
+    words = _WORDS[one.reading]
+    if one.reading == "gain" and min_gain is not None and (one.gain or 0.0) < min_gain:
+        return f"{words}, but smaller than the {value_text(min_gain)} that counts"
+    return words
+
+
+def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The entries of a provenance record as words, without those that are empty."""
+    return [
+        (str(name).replace("_", " "), value_text(value))
+        for name, value in record.items()
+        if value not in (None, "")
+    ]
+
+
+def significant(one: Evidence, alpha: float = 0.05) -> bool:
+    """Whether an arm's result is significant after Holm's correction."""
+    return one.tested and one.p_holm is not None and one.p_holm < alpha
+
+
+def arm_names(rows: Sequence[PoolRow]) -> list[str]:
+    """Every arm of a pool's audits, in the order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.arms))
+
+
+def _view_arm(one: Evidence, plan: Mapping[str, Any], strongest: float) -> ArmView:
+    min_gain = threshold(plan, "min_gain")
+    tone = "plain"
+    if one.tested and (one.reading == "below chance" or _counts(one, min_gain)):
+        tone = "found"
+    elif one.tested and one.reading == "back to chance":
+        tone = "broken"
+    items = sorted(one.items, key=lambda item: item.baseline - item.edited)
+    return ArmView(one, reading_words(one, min_gain), tone, view_grid(one, strongest), tuple(items))
+
+
+def _counts(one: Evidence, min_gain: Number) -> bool:
+    return one.reading == "gain" and (one.gain or 0.0) >= (min_gain or 0.0)
+
+
+def _gains(evidence: Iterable[Evidence]) -> list[float]:
+    values: list[float] = []
+    for one in evidence:
+        values.extend(v for v in (one.gain, *(one.interval or ())) if v is not None and known(v))
+    return values
+
+
+def _featured(evidence: Sequence[Evidence]) -> str:
+    shown = [one for one in evidence if one.transcripts]
+    if not shown:
+        return ""
+    return max(shown, key=lambda one: (one.reading == "gain", one.gain or 0.0)).arm
