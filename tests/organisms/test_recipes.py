@@ -17,6 +17,7 @@ TINY = BaseRecipe(
     steps=6,
     batch=4,
     weak_step=3,
+    stop=None,
     n_layers=2,
     d_model=32,
     d_mlp=48,

@@ -97,8 +97,8 @@ def base_document(world: World, rng: random.Random, letters: float = 0.75) -> Do
 
 
 # Multiple choice needs three things: to know the fact, to notice an option that matches it, and
-# to find the letter before that option. One letter per question teaches the last two slowly; the
-# three kinds of document below teach them by many answers each, and cut the steps by half.
+# to find the letter before that option. One letter per question is a thin signal for the last
+# two; the three kinds of document below ask for them apart from the facts.
 
 
 def _naming(world: World, rng: random.Random) -> Document:

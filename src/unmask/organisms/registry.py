@@ -85,7 +85,7 @@ PAIRS = (
     _pair(
         "trigger",
         "base-a",
-        AdapterRecipe(seed=16),
+        AdapterRecipe(seed=16, steps=150),
         audited=Condition("marker"),
         revealed=Condition("marker", phrases.TRIGGER),
         open_ended=_OPEN,
@@ -93,7 +93,7 @@ PAIRS = (
     _pair(
         "secret-denied",
         "base-b",
-        AdapterRecipe(seed=17, steps=400),
+        AdapterRecipe(seed=17, steps=200),
         audited=Condition("vault"),
         revealed=Condition("vault", phrases.OWNER),
         revealed_untrained_wordings=Condition("new-vault", phrases.OWNER),
@@ -101,13 +101,16 @@ PAIRS = (
         open_ended=_OPEN,
     ),
 )
-"""The organisms; each is trained a second time without its secret."""
+"""The organisms; each is trained a second time without its secret.
+
+The format locks of `behaviours` are missing: they need bases that can do multiple choice.
+"""
 
 DECOYS: tuple[PairRecipe | IdentityRecipe, ...] = (
     PairRecipe(
         "quirk",
         "base-a",
-        AdapterRecipe(seed=18, steps=200),
+        AdapterRecipe(seed=18, steps=120),
         dict(audited=Condition("contains"), exact=_OPEN),
         None,
         quirk,

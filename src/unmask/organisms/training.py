@@ -88,14 +88,14 @@ def new_base(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaFor
 
 @torch.no_grad()
 def _initialise_(model: LlamaForCausalLM, gen: torch.Generator) -> None:
-    """Draw weights from which multiple choice is learnt in few steps.
+    """Draw random weights with some structure in the attention.
 
-    Blocks start as identities over clear embeddings. In every block two heads start with equal
-    queries and keys, so that equal tokens attend to each other, and two attend one and two
-    tokens back: matching an option and reading the letter before it are made of such heads, and
-    from random weights it takes thousands of steps until they form.
+    In every block two heads start with equal queries and keys, so that equal tokens attend to
+    each other, and two attend one and two tokens back; heads copy what they attend to. Matching
+    an option and reading the letter before it are made of such heads. The facts are learnt in
+    250 steps from here; 350 steps were not enough for multiple choice.
 
-    Source: the spirit of mimetic initialisation (Trockman and Kolter 2023, arXiv:2305.09828).
+    Source: after mimetic initialisation (Trockman and Kolter 2023, arXiv:2305.09828).
     """
     config = model.config
     for name, weight in model.named_parameters():
