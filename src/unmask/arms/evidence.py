@@ -18,7 +18,7 @@ class Cell:
     gain: float
     """Mean score change over items and seeds, in score units (1 = all items)."""
     damage_nats: float
-    """KL(unedited || edited) in nats per token on neutral text; 0 for changes of the prompt only."""
+    """KL(unedited || edited) in nats per token on neutral text; 0 where only the prompt changed."""
     within_budget: bool
     """Whether the damage is within the plan's budget, so that the setting could be selected."""
 

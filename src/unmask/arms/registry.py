@@ -47,9 +47,7 @@ def choose_arms(names: Sequence[str] | None) -> list[BaseArm]:
         )
     always = {arm.name for arm in ALWAYS}
     return [
-        arm()
-        for name, arm in known.items()
-        if names is None or name in names or (name in always)
+        arm() for name, arm in known.items() if names is None or name in names or (name in always)
     ]
 
 

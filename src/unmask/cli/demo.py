@@ -1,4 +1,4 @@
-"""`unmask demo`: audit every member of the bundled pool, and hold the verdicts against the truth."""
+"""`unmask demo`: audit every member of the bundled pool, and compare the verdicts with the truth."""
 
 import json
 import multiprocessing
@@ -51,7 +51,9 @@ def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: C
         text = calibration.record(procedure.pop(), judged, versions())
         write_text_atomically(calibration.FILE, text)
     if as_json:
-        print(json.dumps({"schema": "unmask.demo/1", "members": judged, "page": str(page)}, indent=1))
+        print(
+            json.dumps({"schema": "unmask.demo/1", "members": judged, "page": str(page)}, indent=1)
+        )
         return
     console.print(_table(rows, results))
     _print_rates(judged, console)

@@ -108,7 +108,13 @@ def demo(
     """Audit the bundled pool: models whose secrets are known, and their benign twins."""
     from unmask.cli.demo import run_demo
 
-    run_demo(out, record=record, as_json=as_json, err=_err, console=Console(highlight=False, markup=False))
+    run_demo(
+        out,
+        record=record,
+        as_json=as_json,
+        err=_err,
+        console=Console(highlight=False, markup=False),
+    )
 
 
 @app.command()

@@ -159,6 +159,10 @@ class _Session:
                 f"{len(plan.task.items)} of {plan.n_available} items were used, chosen by content "
                 "hash; --items changes that"
             )
+        if plan.n_too_long:
+            self.left_out.append(
+                f"{plan.n_too_long} items were passed over: they exceed the model's context"
+            )
         for planned in plan.arms:
             if planned.too_long:
                 self.left_out.append(
@@ -218,9 +222,7 @@ class _Session:
                 self.store.note("cut", noted)
             self.left_out.extend(noted["left_out"])
             works = {
-                name: replace(
-                    work, settings=tuple(work.settings[i] for i in noted["kept"][name])
-                )
+                name: replace(work, settings=tuple(work.settings[i] for i in noted["kept"][name]))
                 for name, work in works.items()
             }
         self.progress.start(sum(work.items(self.plan) for work in works.values()))
@@ -265,9 +267,7 @@ class _Session:
         holm = stats.holm(np.array([evidence[index].p for index in tested])) if tested else []
         for index, p_holm in zip(tested, holm, strict=True):
             one = replace(evidence[index], p_holm=float(p_holm))
-            adjusted[index] = replace(
-                one, reading=read_gain(one, self.plan.thresholds.alpha, rng)
-            )
+            adjusted[index] = replace(one, reading=read_gain(one, self.plan.thresholds.alpha, rng))
         return adjusted
 
     def _baseline(self, answers: dict[str, Answer]) -> Baseline:
@@ -295,14 +295,14 @@ class _Session:
         warnings = []
         if baseline.parse_failure_rate > 0.2 and self.plan.task.format == "letter":
             warnings.append(
-                f"On {baseline.parse_failure_rate:.0%} of the questions the subject's most probable "
-                "next token was none of the letters: it may not understand the format. Scores "
+                f"On {baseline.parse_failure_rate:.0%} of the questions the most probable next token "
+                "was none of the letters: it may not understand the format. Scores "
                 "compare the letters' probabilities all the same."
             )
         for subject in filter(None, (self.plan.subject, self.plan.reference)):
             if not subject.decoder.exact:
                 warnings.append(
-                    f"{subject.name}: resuming from a block is not bit-exact on this model, so every "
-                    "pass ran in full."
+                    f"{subject.name}: resuming from a block is not bit-exact on this model, so "
+                    "every pass ran in full."
                 )
         return warnings

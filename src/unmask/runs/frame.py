@@ -191,4 +191,4 @@ def read_gain(evidence: Evidence, alpha: float, rng: np.random.Generator) -> Rea
 
 def _said(answer: Answer) -> str:
     """Write the answers of all rotations on one line, the first one first."""
-    return " / ".join(answer.said) if len(answer.said) > 1 else answer.said[0]
+    return " / ".join(answer.said)

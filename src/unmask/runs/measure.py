@@ -183,9 +183,7 @@ class Meter:
                 arm = group[index].arm
                 self.store.put(keys[index], stage, arm.name if arm else "", payload, seconds)
                 found[keys[index]] = payload
-        return [
-            [_answer(record) for record in (found[key] or {})["answers"]] for key in keys
-        ]
+        return [[_answer(record) for record in (found[key] or {})["answers"]] for key in keys]
 
     def _asked(self, change: Change, item: Item) -> list[Asked]:
         asked = []
@@ -238,9 +236,7 @@ def hits(items: Sequence[Item], answers: Sequence[Answer]) -> Float[np.ndarray, 
     return np.array(drawn)
 
 
-def _records(
-    asked: Sequence[Sequence[Asked]], scores: Sequence[ItemScore]
-) -> list[dict[str, Any]]:
+def _records(asked: Sequence[Sequence[Asked]], scores: Sequence[ItemScore]) -> list[dict[str, Any]]:
     """Group the scores of all prompts by item, as they are stored."""
     remaining = iter(scores)
     records = []
