@@ -38,6 +38,15 @@ def signed(value: Number, digits: int = 3) -> str:
     return text if text == UNKNOWN or text.startswith(_MINUS) or bare else f"+{text}"
 
 
+def tick(value: float | int) -> str:
+    """A value of an axis of changes, as short as it can be.
+
+    >>> tick(0.2), tick(0.0), tick(-0.25)
+    ('+0.2', '0', '−0.25')
+    """
+    return f"{value:+g}".replace("-", _MINUS) if value else "0"
+
+
 def p_value(value: Number) -> str:
     """A p-value: three decimals, or a power of ten where these would be zero.
 

@@ -47,6 +47,7 @@ def _environment() -> Environment:
     environment.filters.update(
         plain=formatting.plain,
         signed=formatting.signed,
+        tick=formatting.tick,
         p=formatting.p_value,
         share=formatting.share,
         duration=formatting.duration,
@@ -62,7 +63,6 @@ def _environment() -> Environment:
         threshold=views.threshold,
         significant=views.significant,
         FOUND=views.FOUND,
-        version=formatting.value_text,
     )
     return environment
 

@@ -45,6 +45,8 @@ class AuditView(NamedTuple):
     featured: str
     """Name of the arm whose transcripts are unfolded."""
     has_reference: bool
+    has_heat: bool
+    """Whether any grid is drawn as a heat map."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,14 @@ def view_audit(audit: Audit) -> AuditView:
     """Derive what the templates need."""
     evidence = audit.evidence
     strongest = bound(cell.gain for one in evidence for cell in one.cells)
+    arms = tuple(_view_arm(one, audit.plan, strongest) for one in evidence)
     return AuditView(
-        arms=tuple(_view_arm(one, audit.plan, strongest) for one in evidence),
+        arms=arms,
         axis=gain_axis(_gains(evidence)),
         strongest=strongest,
         featured=_featured(evidence),
         has_reference=any(one.reference_gain is not None for one in evidence),
+        has_heat=any(arm.grid.facets for arm in arms),
     )
 
 
