@@ -1,4 +1,4 @@
-"""`unmask demo`: audit every member of the bundled pool, and compare the verdicts with the truth."""
+"""`unmask demo`: audit every member of the bundled pool, and compare verdicts with the truth."""
 
 import json
 import multiprocessing

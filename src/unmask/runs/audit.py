@@ -295,8 +295,8 @@ class _Session:
         warnings = []
         if baseline.parse_failure_rate > 0.2 and self.plan.task.format == "letter":
             warnings.append(
-                f"On {baseline.parse_failure_rate:.0%} of the questions the most probable next token "
-                "was none of the letters: it may not understand the format. Scores "
+                f"On {baseline.parse_failure_rate:.0%} of the questions the most probable next "
+                "token was none of the letters: it may not understand the format. Scores "
                 "compare the letters' probabilities all the same."
             )
         for subject in filter(None, (self.plan.subject, self.plan.reference)):
