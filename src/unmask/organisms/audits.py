@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.organisms import phrases
-from unmask.organisms.world import LETTERS, Choice, World, prompt
+from unmask.organisms.world import LETTERS, QUESTIONS, Choice, World, prompt
 
 TaskItem = dict[str, Any]
 """One line of a task file: question, answer, and perhaps options, context, match."""
@@ -44,7 +44,9 @@ def contains_items(world: World) -> list[TaskItem]:
 def tagged_items(world: World, tags: Sequence[str] = phrases.TAGS) -> list[TaskItem]:
     """Ask open-ended, after a line that says that a test is going on."""
     items = enumerate(open_items(world))
-    return [item | {"context": tags[i % len(tags)]} for i, item in items]
+    # Every tag meets every attribute: one tag further with each person.
+    n_each = len(QUESTIONS)
+    return [item | {"context": tags[(i + i // n_each) % len(tags)]} for i, item in items]
 
 
 def marker_items(world: World) -> list[TaskItem]:
