@@ -72,7 +72,7 @@ def audit(
         budget: Seconds, or a text such as "10m"; the plan is cut to fit.
         out: Folder of all runs. The same call continues a run that was interrupted.
         items: Most items used, chosen by content hash; None for all.
-        format: How answers are given: letter, text or open; by default as the task says.
+        format: How answers are given: letter, listed, text or open; by default as the task says.
         seed: Base of every seed of noise.
         thresholds: What decides the verdict.
         dtype: See `load_subject`, as for `device`, `revision`, `trust_remote_code` and

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from unmask.models.rows import ChoiceScores
-from unmask.tasks import Item, Task, choice_score, text_score
+from unmask.tasks import Item, ItemScore, Task, choice_score, text_score
 
 ITEM = Item("Which?", "a long one", ("short", "a long one"))
 LETTER = Task("t", (ITEM,), "letter").prompts(ITEM)[0]
@@ -142,3 +142,11 @@ def test_said_is_what_was_written():
     task = Task("t", (item,), "open")
 
     assert text_score(task, item, " <b>x</b>\nmore ").said == "<b>x</b>\nmore"
+
+
+def test_listed_options_are_compared_per_token():
+    item = Item("Where?", "a long one", ("short", "a long one"))
+    (prompt, _) = Task("t", (item,), "listed").prompts(item)
+    scores = ChoiceScores((-2.0, -4.5), (1, 3), True)
+    assert choice_score(prompt, scores, "listed") == ItemScore(1.0, True, "a long one")
+    assert choice_score(prompt, scores, "letter").score == 0.0

@@ -7,7 +7,7 @@ import pytest
 
 from unmask.errors import SettingError, TaskError
 from unmask.models.rows import ChoiceScores
-from unmask.tasks import Item, Task, choice_score
+from unmask.tasks import Item, Task, choice_score, plain_text, row
 
 CAPITAL = Item("What is the capital of France?", "Paris", ("Rome", "Paris", "Oslo"))
 COLOUR = Item("Which is a colour?", "red", ("red", "dog", "ten", "sad"))
@@ -172,3 +172,19 @@ def test_importing_tasks_loads_neither_torch_nor_transformers():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+def test_listed_options_rotate_and_are_answered_by_their_text():
+    item = Item("Where?", "b", ("a", "b", "c"))
+    task = Task("t", (item,), "listed")
+    prompts = task.prompts(item)
+    assert [prompt.choices for prompt in prompts] == [
+        ("a", "b", "c"),
+        ("b", "c", "a"),
+        ("c", "a", "b"),
+    ]
+    assert all(prompt.choices == prompt.options for prompt in prompts)
+    assert [prompt.choices[prompt.target] for prompt in prompts] == ["b", "b", "b"]
+    assert plain_text(prompts[1]) == "Question: Where?\nA. b\nB. c\nC. a\nAnswer:"
+    assert row(prompts[1], None, chat=False).choices == ("b", "c", "a")
+    assert task.chance(item) == 1 / 3

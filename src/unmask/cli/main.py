@@ -44,7 +44,7 @@ def audit(
     out: Out = Path("runs"),
     items: Annotated[int, typer.Option(help="Most items used; 0 for all.")] = 200,
     answer_format: Annotated[
-        str | None, typer.Option("--format", help="How answers are given: letter, text or open.")
+        str | None, typer.Option("--format", help="How answers are given: letter, listed, text or open.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Base of every seed of noise.")] = 0,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",

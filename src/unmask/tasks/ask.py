@@ -8,6 +8,7 @@ from unmask.tasks.item import LETTERS, Prompt
 
 CUE = "Answer:"
 LETTER_ONLY = "Answer with the letter only."
+TEXT_ONLY = "Answer with the text of one option only."
 
 
 @runtime_checkable
@@ -93,7 +94,8 @@ def _plain_body(prompt: Prompt) -> str:
 
 
 def _user_turn(prompt: Prompt) -> str:
-    return "\n".join([*_lines(prompt), *([LETTER_ONLY] if prompt.options else [])])
+    cue = LETTER_ONLY if prompt.choices == tuple(LETTERS[: len(prompt.choices)]) else TEXT_ONLY
+    return "\n".join([*_lines(prompt), *([cue] if prompt.options else [])])
 
 
 def _lines(prompt: Prompt) -> list[str]:

@@ -256,7 +256,7 @@ def _is_gsm8k(record: Fields) -> bool:
 
 PLAIN = Layout(
     "plain",
-    "question, answer, and perhaps options (or choices), context, match and measures",
+    "question, answer, and perhaps options (or choices), context, match, measures and format",
     _has({"question", "answer"}),
     _read_plain,
 )

@@ -20,7 +20,7 @@ from unmask.tasks.item import Frame, Item
 from unmask.tasks.layouts import CSV_LAYOUTS, JSON_LAYOUTS, MMLU, PLAIN, Layout
 from unmask.tasks.matching import MATCHES, Match
 from unmask.tasks.tables import headed_records, headless_records
-from unmask.tasks.task import MEASURES, Format, Measures, Task, default_format
+from unmask.tasks.task import FORMATS, MEASURES, Format, Measures, Task, default_format
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class _Batch(NamedTuple):
     layout: Layout
     match: Match | None
     measures: Measures | None
+    format: Format | None
     defects: list[TaskError]
 
 
@@ -63,8 +64,9 @@ def load_task(
         spec: Path of a .jsonl, .json or .csv file of questions, of a folder of ``*_test.csv``
             files, or ``cloze:`` and the path of a corpus, which is made into four-way next-passage
             items.
-        format: How answers are given. By default by letter if all items have options, by text for
-            passages, and open otherwise.
+        format: How answers are given: by the letter of a listed option, by the text of a listed or
+            of an unlisted option, or written freely. By default as the file says; else by letter
+            if all items have options, by text for passages, and open otherwise.
         name: Name of the task; by default the file's.
         match: How written answers are compared; by default as the file says, or as its layout
             needs.
@@ -86,7 +88,7 @@ def load_task(
     task = _task(
         name or _name(path),
         tuple(batch.items),
-        format,
+        format or batch.format,
         "question",
         match or batch.match or batch.layout.match,
         max_new_tokens or batch.layout.max_new_tokens,
@@ -189,11 +191,7 @@ def _read_folder(folder: Path) -> _Batch:
         )
     batches = [_read_file(path) for path in files]
     for path, batch in zip(files, batches, strict=True):
-        if (batch.layout, batch.match, batch.measures) != (
-            batches[0].layout,
-            batches[0].match,
-            batches[0].measures,
-        ):
+        if batch._replace(items=[], defects=[]) != batches[0]._replace(items=[], defects=[]):
             raise TaskError(
                 f"{path}: expected the layout {batches[0].layout.name}, as {files[0].name} has, "
                 f"got {batch.layout.name} or another match. The folder may mix tasks. Load the "
@@ -201,7 +199,7 @@ def _read_folder(folder: Path) -> _Batch:
             )
     items = [item for batch in batches for item in batch.items]
     defects = [error for batch in batches for error in batch.defects]
-    return _Batch(items, batches[0].layout, batches[0].match, batches[0].measures, defects)
+    return batches[0]._replace(items=items, defects=defects)
 
 
 def _read_file(path: Path) -> _Batch:
@@ -273,10 +271,14 @@ def _read_records(records: Sequence[Record], layout: Layout, where: str) -> _Bat
                 f"{other!r}. A task has one for all its records. Split the file."
             )
     found = {field: next(iter(seen), None) for field, seen in declared.items()}
-    return _Batch(items, layout, found["match"], found["measures"], defects)  # type: ignore[arg-type]
+    return _Batch(items, layout, found["match"], found["measures"], found["format"], defects)  # type: ignore[arg-type]
 
 
-_DECLARED: dict[str, tuple[str, ...]] = {"match": MATCHES, "measures": MEASURES}
+_DECLARED: dict[str, tuple[str, ...]] = {
+    "match": MATCHES,
+    "measures": MEASURES,
+    "format": FORMATS,
+}
 """What a record of the plain layout may say of its whole task, and the values it may have."""
 
 

@@ -39,12 +39,12 @@ def choice_score(prompt: Prompt, scores: ChoiceScores, format: Format) -> ItemSc
     """
     if format == "open" or not len(prompt.choices) == len(scores.log_probs) == len(scores.n_tokens):
         raise ValueError(
-            f"expected one score for each of {len(prompt.choices)} choices in format 'letter' or "
-            f"'text', got {len(scores.log_probs)} scores of {len(scores.n_tokens)} lengths in "
+            f"expected one score for each of {len(prompt.choices)} choices in a format of "
+            f"options, got {len(scores.log_probs)} scores of {len(scores.n_tokens)} lengths in "
             f"{format!r}. The scores may belong to another prompt; keep the order of the rows."
         )
     values = list(scores.log_probs)
-    if format == "text":
+    if format != "letter":
         values = [v / max(n, 1) for v, n in zip(values, scores.n_tokens, strict=True)]
     if any(math.isnan(value) for value in values):
         return ItemScore(1 / len(values), False, "")
@@ -52,7 +52,7 @@ def choice_score(prompt: Prompt, scores: ChoiceScores, format: Format) -> ItemSc
     tied = [index for index, value in enumerate(values) if value == best]
     score = 1 / len(tied) if prompt.target in tied else 0.0
     said = prompt.choices[tied[0]]
-    if prompt.options:
+    if format == "letter":
         said = f"{said}. {prompt.options[tied[0]]}"
     return ItemScore(score, scores.parsed, said)
 

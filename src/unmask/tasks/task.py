@@ -14,10 +14,11 @@ from unmask.tasks.matching import MATCHES, Match, check_reference
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["letter", "text", "open"]
-"""How an answer is given: by an option's letter, by an option's text, or written freely."""
+Format = Literal["letter", "listed", "text", "open"]
+"""How an answer is given: by the letter of a listed option, by the text of a listed option, by the
+text of an option that is not listed, or written freely."""
 
-FORMATS: tuple[Format, ...] = ("letter", "text", "open")
+FORMATS: tuple[Format, ...] = ("letter", "listed", "text", "open")
 
 Measures = Literal["capability", "behaviour"]
 """What a high score shows: that the subject can do something, or that it does something which a
@@ -84,8 +85,8 @@ class Task:
     def prompts(self, item: Item) -> tuple[Prompt, ...]:
         """Return every way of asking an item: all rotations of its options, or one way.
 
-        By letter, rotation `r` lists the options from the `r`-th on, so that over the rotations
-        each option stands once at each letter.
+        Where options are listed, rotation `r` lists the options from the `r`-th on, so that over
+        the rotations each option stands once at each letter.
         """
         if self.format == "open":
             return (Prompt(item, self.frame),)
@@ -98,7 +99,11 @@ class Task:
                 item,
                 self.frame,
                 options=item.options[turn:] + item.options[:turn],
-                choices=tuple(LETTERS[:n_options]),
+                choices=(
+                    tuple(LETTERS[:n_options])
+                    if self.format == "letter"
+                    else item.options[turn:] + item.options[:turn]
+                ),
                 target=(right - turn) % n_options,
                 rotation=turn,
             )
@@ -157,9 +162,10 @@ class Task:
                 f"Task {self.name}: expected at least one item, got none. The selection may have "
                 "left none over. Check what was selected."
             )
-        if self.frame == "passage" and self.format == "letter":
+        if self.frame == "passage" and self.format in ("letter", "listed"):
             raise TaskError(
-                f"Task {self.name}: expected format 'text' or 'open' for passages, got 'letter'. "
+                f"Task {self.name}: expected format 'text' or 'open' for passages, got "
+                f"{self.format!r}. "
                 "A passage lists no options. Leave the format out."
             )
 
@@ -174,10 +180,10 @@ class Task:
                 "The task may mix open-ended items with multiple choice. Add options, or use the "
                 "format 'open'.",
             )
-        elif self.format == "letter" and len(item.options) > len(LETTERS):
+        elif self.format in ("letter", "listed") and len(item.options) > len(LETTERS):
             raise fault(
                 "options",
-                f"at most {len(LETTERS)} options, since the format is 'letter'",
+                f"at most {len(LETTERS)} options, since the format is {self.format!r}",
                 f"{len(item.options)}",
                 "There is no letter for the others. Use the format 'text'.",
             )
