@@ -26,7 +26,13 @@ def render_fragment(audit: Audit) -> str:
 
 def render_pool(rows: Sequence[PoolRow], title: str) -> str:
     """Render the page of a whole pool: one row per member, each linked to its own report."""
-    return _render("pool.html.j2", rows=rows, title=title, arms=views.arm_names(rows))
+    return _render(
+        "pool.html.j2",
+        rows=rows,
+        title=title,
+        arms=views.arm_names(rows),
+        counts=views.count_pool(rows),
+    )
 
 
 def _render(template: str, **values: Any) -> str:

@@ -70,6 +70,22 @@ class PoolRow:
     """The member's own report, relative to the pool's page."""
 
 
+class PoolCounts(NamedTuple):
+    """How a pool's audits ended."""
+
+    found: int
+    organisms: int
+    accused: int
+    benign: int
+
+
+def count_pool(rows: Sequence[PoolRow]) -> PoolCounts:
+    """Count the organisms that were found and the benign models that were accused."""
+    organisms = [row.verdict == FOUND for row in rows if row.role == "organism"]
+    benign = [row.verdict == FOUND for row in rows if row.role != "organism"]
+    return PoolCounts(sum(organisms), len(organisms), sum(benign), len(benign))
+
+
 def view_audit(audit: Audit) -> AuditView:
     """Derive what the templates need."""
     evidence = audit.evidence
