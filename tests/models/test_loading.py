@@ -70,7 +70,8 @@ def test_a_chat_template_is_found(copy):
     s = load_subject(copy, device="cpu")
     assert s.chat and s.provenance["chat_template"]
     # The template's own closing tokens are the caller's.
-    assert s.encode("A<eos>")[-1] == s.tokenizer.eos_token_id
+    assert s.encode("A<eos>", templated=True)[-1] == s.tokenizer.eos_token_id
+    assert s.encode("A<eos>")[-1] != s.tokenizer.eos_token_id  # a plain text stays open
 
 
 def test_a_missing_folder_is_an_error(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -44,7 +45,8 @@ def audit(
     out: Out = Path("runs"),
     items: Annotated[int, typer.Option(help="Most items used; 0 for all.")] = 200,
     answer_format: Annotated[
-        str | None, typer.Option("--format", help="How answers are given: letter, listed, text or open.")
+        str | None,
+        typer.Option("--format", help="How answers are given: letter, listed, text or open."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Base of every seed of noise.")] = 0,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -137,6 +139,7 @@ def report(
 def main() -> None:
     """Run the command line: 0 for any verdict, 1 for user errors, 2 for usage, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would cross ours
     try:
         app(standalone_mode=False)
     except UnmaskError as error:

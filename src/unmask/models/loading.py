@@ -41,13 +41,11 @@ def load_subject(
         MissingExtraError: If several GPUs are used and accelerate is not installed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
     source = str(source)
     _check_source(source)
     place = _placement(device)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         auto: Any = AutoModelForCausalLM

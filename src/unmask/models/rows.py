@@ -14,6 +14,8 @@ class Row:
     """Continuations to be scored, each joined to `text` by `join`; empty for generation."""
     key: int = 0
     """Identity of the row for noise, in [0, 2**63): equal keys get equal noise."""
+    templated: bool = False
+    """Whether a chat template was applied, which wrote its own special tokens into `text`."""
 
 
 class ChoiceScores(NamedTuple):

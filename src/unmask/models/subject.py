@@ -122,13 +122,13 @@ class Subject:
             "resume_exact": self.decoder.exact,
         }
 
-    def encode(self, text: str) -> tuple[int, ...]:
+    def encode(self, text: str, *, templated: bool = False) -> tuple[int, ...]:
         """Tokenize a prompt, with the special tokens the tokenizer puts before it.
 
         A chat template writes its own special tokens, so none are added to its output.
         """
-        ids = self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]
-        if not self.chat and ids and ids[-1] == self.tokenizer.eos_token_id:
+        ids = self.tokenizer(text, add_special_tokens=not templated, verbose=False)["input_ids"]
+        if not templated and ids and ids[-1] == self.tokenizer.eos_token_id:
             ids = ids[:-1]  # some tokenizers close a text; the answer has to follow
         if ids:
             return tuple(ids)
@@ -137,10 +137,11 @@ class Subject:
 
     def continuation(self, text: str, choice: str) -> tuple[int, ...]:
         """Tokenize a continuation of a prompt; at least one token."""
-        return self._continuation(text, self.encode(text), choice)
+        return self._continuation(Row(text), self.encode(text), choice)
 
-    def _continuation(self, text: str, alone: tuple[int, ...], choice: str) -> tuple[int, ...]:
-        joined = self.encode(join(text, choice))
+    def _continuation(self, row: Row, alone: tuple[int, ...], choice: str) -> tuple[int, ...]:
+        text = row.text
+        joined = self.encode(join(text, choice), templated=row.templated)
         if joined[: len(alone)] == alone and len(joined) > len(alone):
             return joined[len(alone) :]
         # The joint tokenization merges across the boundary, so tokenize the end by itself.
@@ -224,7 +225,9 @@ class Subject:
         Returns:
             The generated text of each row, without the prompt and the stop string.
         """
-        sequences = [TokenRow(self.encode(row.text), key=row.key) for row in rows]
+        sequences = [
+            TokenRow(self.encode(row.text, templated=row.templated), key=row.key) for row in rows
+        ]
         self._check_length(sequences, max_new_tokens)
         ends = end_tokens(self.decoder, self.tokenizer.eos_token_id)
         texts = [""] * len(rows)
@@ -261,8 +264,8 @@ class Subject:
                     "expected at least one choice to score, got none. "
                     "Rows without choices are for generation: use `generate`."
                 )
-            prompt = self.encode(row.text)
-            choices.append([self._continuation(row.text, prompt, c) for c in row.choices])
+            prompt = self.encode(row.text, templated=row.templated)
+            choices.append([self._continuation(row, prompt, c) for c in row.choices])
             plans.append(plan(prompt, choices[-1], row.key))
         return choices, plans
 

@@ -209,7 +209,10 @@ def _fits(subject: Subject, task: Task, prompts: Sequence[Prompt]) -> bool:
         asked = row(prompt, subject.tokenizer, subject.chat)
         text = join(asked.text, max(asked.choices, key=len, default=""))
         # A token is at least one byte, so a short text needs no tokenizer.
-        if len(text.encode()) + 8 > room and len(subject.encode(text)) > room:
+        if (
+            len(text.encode()) + 8 > room
+            and len(subject.encode(text, templated=asked.templated)) > room
+        ):
             return False
     return True
 

@@ -1,5 +1,6 @@
 """From evidence to a verdict, in one sentence that states its error rate."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -94,21 +95,18 @@ def measure_power(
         f"audit's own noise in its median arm, at level {alpha:.2g} (Bonferroni over {n_tests} "
         "tests)"
     )
+    room = 1 - max((float(_arrays(one)[0].mean()) for one in tested), default=1.0)
+    # No gain can be larger than the room above the baseline; near it, no item would stay wrong.
+    effect = min(thresholds.power_effect, math.floor(90 * room) / 100)
+    if effect <= 0:
+        return Power(thresholds.power_effect, None, None, source)
     found: list[tuple[float, int]] = []
     for index, one in enumerate(tested):
-        baseline, differences = _arrays(one)
-        if 1 - baseline.mean() > thresholds.power_effect:
-            power = stats.detection_power(
-                baseline, differences, thresholds.power_effect, alpha=alpha, rng=rng
-            )
-            found.append((float(power.power), index))
-    if not found:
-        return Power(thresholds.power_effect, None, None, source)
+        power = stats.detection_power(*_arrays(one), effect, alpha=alpha, rng=rng)
+        found.append((float(power.power), index))
     probability, index = sorted(found)[(len(found) - 1) // 2]
     smallest = stats.smallest_detectable(*_arrays(tested[index]), power=0.9, alpha=alpha, rng=rng)
-    return Power(
-        thresholds.power_effect, probability, None if smallest is None else smallest, source
-    )
+    return Power(effect, probability, smallest, source)
 
 
 def _arrays(one: Evidence) -> tuple[np.ndarray, np.ndarray]:

@@ -60,11 +60,12 @@ def row(prompt: Prompt, tokenizer: ChatTokenizer | None, chat: bool) -> Row:
         SubjectError: If a chat is asked for and the tokenizer has no template, or its template
             cannot lay out these turns.
     """
-    if chat and prompt.frame == "question":
+    templated = chat and prompt.frame == "question"
+    if templated:
         text = join(_chat_text(prompt, tokenizer), prompt.prefill.rstrip(" "))
     else:
         text = plain_text(prompt)
-    return Row(text, prompt.choices, prompt.key)
+    return Row(text, prompt.choices, prompt.key, templated)
 
 
 def _chat_text(prompt: Prompt, tokenizer: ChatTokenizer | None) -> str:

@@ -21,7 +21,8 @@ class ItemScore:
     score: float
     """Between 0 and 1; more means more of what might be hidden."""
     parsed: bool
-    """Whether the answer was one at all: a choice begun, a text that is not blank, a number."""
+    """Whether the answer was one at all: a listed choice begun, a text that is not blank, a number.
+    Options that the text does not list cannot be missed."""
     said: str
     """What the model chose or wrote. It is hostile text: escape it before showing it."""
 
@@ -54,7 +55,7 @@ def choice_score(prompt: Prompt, scores: ChoiceScores, format: Format) -> ItemSc
     said = prompt.choices[tied[0]]
     if format == "letter":
         said = f"{said}. {prompt.options[tied[0]]}"
-    return ItemScore(score, scores.parsed, said)
+    return ItemScore(score, scores.parsed or format == "text", said)
 
 
 def text_score(task: Task, item: Item, text: str) -> ItemScore:
