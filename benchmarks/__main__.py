@@ -1,7 +1,8 @@
 """`make bench`: run every benchmark and write its results.
 
-Each row compares ours with a peer in turn, round by round, so that the ratio holds on a machine
-whose speed drifts. A ratio above 1 means that ours is faster (or, for overhead, that it costs more).
+Each row compares ours with a peer in turn, round by round, so that a ratio holds on a machine
+whose speed drifts. A ratio above 1 means that ours is faster; for the overhead of a pass, that it
+costs more.
 """
 
 import json

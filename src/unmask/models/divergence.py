@@ -29,6 +29,7 @@ def kl_under(subject: Subject, rows: Sequence[Row], edits: Sequence[Edit]) -> li
     sequences = []
     for row in rows:
         read, predicted = subject.encode(row.text), subject.continuation(row.text, row.choices[0])
+        read = read[-max(subject.n_ctx // 2, 1) :]  # a short context keeps the nearest text
         predicted = predicted[: max(subject.n_ctx - len(read), 1)]
         sequences.append(TokenRow(read, predicted[:-1], row.key))
     before: dict[tuple[int, ...], Float[Tensor, "pos d_vocab"]] = {}
