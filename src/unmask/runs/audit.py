@@ -151,7 +151,7 @@ class _Session:
         return Meter(subject, self.plan.task, self.store, deadline=self.deadline)
 
     def _fit_items(self) -> None:
-        """With a budget, keep so many items that the unedited ones take a quarter of it at most."""
+        """With a budget, keep so many items that the arms find room; say what was left out."""
         plan = self.plan
         self.left_out = []
         if plan.n_available > len(plan.task.items):
@@ -161,7 +161,8 @@ class _Session:
             )
         if plan.n_too_long:
             self.left_out.append(
-                f"{plan.n_too_long} items were passed over: they exceed the model's context"
+                f"{plan.n_too_long} items were passed over: they exceed three quarters of the "
+                "model's context"
             )
         for planned in plan.arms:
             if planned.too_long:
@@ -176,11 +177,10 @@ class _Session:
         if noted is None:
             first = plan.selection[:CHUNK_ITEMS]
             self.meter.answers("baseline", first, [Change()])
-            remaining = self.deadline - time.monotonic()
-            room = budget.BASELINE_SHARE * max(remaining, 0.0)
+            remaining = max(self.deadline - time.monotonic(), 0.0)
             total = len(plan.selection) + len(plan.confirmation)
-            fitting = int(room / self._seconds_per_item())
-            noted = {"kept": min(total, max(fitting, 8)), "of": total}
+            kept = budget.n_fitting(total, remaining, self._seconds_per_item())
+            noted = {"kept": kept, "of": total}
             self.store.note("items", noted)
         if noted["kept"] < noted["of"]:
             share = noted["kept"] / noted["of"]
@@ -212,21 +212,37 @@ class _Session:
         if self.plan.budget_seconds is not None:
             noted = self.store.noted("cut")
             if noted is None:
-                kept, left_out = budget.fit_to(
-                    self.plan,
-                    list(works.values()),
-                    self.deadline - time.monotonic(),
-                    self._seconds_per_item(),
-                )
-                noted = {"kept": kept, "left_out": left_out}
+                noted = self._cut(works)
                 self.store.note("cut", noted)
             self.left_out.extend(noted["left_out"])
             works = {
-                name: replace(work, settings=tuple(work.settings[i] for i in noted["kept"][name]))
+                name: replace(work, settings=tuple(noted["kept"][name]))
                 for name, work in works.items()
             }
         self.progress.start(sum(work.items(self.plan) for work in works.values()))
         return works
+
+    def _cut(self, works: dict[str, budget.Work]) -> dict[str, Any]:
+        """Choose the settings that are scored: within the damage budget, and as many as fit."""
+        left_out = []
+        for name, work in works.items():
+            damages = self.meter.damages(work.arm, work.settings, self.plan.seed)
+            limit = max(self.plan.thresholds.damage_budget_nats, min(damages))
+            usable = [s for s, d in zip(work.settings, damages, strict=True) if d <= limit]
+            if len(usable) < len(work.settings):
+                left_out.append(
+                    f"{name}: {len(work.settings) - len(usable)} of {len(work.settings)} settings "
+                    "exceed the damage budget and were not scored"
+                )
+            works[name] = replace(work, settings=tuple(usable))
+        kept, too_much = budget.fit_to(
+            self.plan,
+            list(works.values()),
+            self.deadline - time.monotonic(),
+            self._seconds_per_item(),
+        )
+        chosen = {name: [dict(works[name].settings[i]) for i in kept[name]] for name in works}
+        return {"kept": chosen, "left_out": left_out + too_much}
 
     def _evidence(
         self, frame: Frame, arm: Any, excluded: str, works: dict[str, budget.Work]

@@ -15,8 +15,12 @@ from unmask.tasks import row
 
 SAFETY = 0.9
 """Share of the remaining time that the estimate may fill."""
-BASELINE_SHARE = 0.25
-"""Share of the budget that the unedited items may take."""
+BASELINE_SHARE = 0.06
+"""Share of the remaining time that the unedited items should take, so that the arms find room."""
+MOST_BASELINE_SHARE = 0.25
+"""Share that they may take for the sake of `FEW_ITEMS`."""
+FEW_ITEMS = 60
+"""Fewer items than this find only very large gains."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,13 @@ def estimate(plan: Plan) -> list[Work]:
             costs = [_cost(plan, planned.arm, setting) for setting in planned.settings]
             works.append(Work(planned.arm, planned.settings, float(np.mean(costs))))
     return works
+
+
+def n_fitting(total: int, seconds: float, seconds_per_item: float) -> int:
+    """Choose how many items fit: better fewer items than no room for the arms, down to a few."""
+    wanted = int(BASELINE_SHARE * seconds / seconds_per_item)
+    most = int(MOST_BASELINE_SHARE * seconds / seconds_per_item)
+    return min(total, max(wanted, min(FEW_ITEMS, most), 8))
 
 
 def fit_to(

@@ -61,7 +61,7 @@ class Plan:
     n_available: int
     """Items of the task before the cap."""
     n_too_long: int
-    """Items that were passed over since they exceed the model's context."""
+    """Items that were passed over since they exceed three quarters of the model's context."""
     arms: tuple[ArmPlan, ...]
     thresholds: Thresholds
     seed: int
@@ -173,7 +173,10 @@ def _plan_arm(
         return ArmPlan(arm, grid)
     asked = [prompt for item in task.items for prompt in task.prompts(item)]
     fitting = [
-        all(_fits(one, task, [arm.ask(prompt, setting) for prompt in asked]) for one in subjects)
+        all(
+            _fits(s, task, [arm.ask(prompt, setting) for prompt in asked], s.n_ctx)
+            for s in subjects
+        )
         for setting in grid
     ]
     kept = tuple(setting for setting, fits in zip(grid, fitting, strict=True) if fits)
@@ -182,29 +185,33 @@ def _plan_arm(
 
 
 def _fitting(task: Task, n: int, subjects: Sequence[Subject]) -> tuple[Task, int]:
-    """Take `n` items by content hash among those whose prompts every subject can read."""
+    """Take `n` items by content hash among those that leave a quarter of every context free.
+
+    Prompt arms add to the prompts; an item that fills the context would exclude them all.
+    """
     n_taken = n
     while True:
         taken = task.take(n_taken)
         fitting = [
             item.key
             for item in taken.items
-            if all(_fits(subject, task, task.prompts(item)) for subject in subjects)
+            if all(_fits(s, task, task.prompts(item), s.n_ctx * 3 // 4) for s in subjects)
         ]
         if len(fitting) >= n or n_taken >= len(task.items):
             break
         n_taken *= 2
     if not fitting:
         raise TaskError(
-            f"expected items that fit into the model's context of {subjects[0].n_ctx} tokens, got "
-            f"{len(task.items)} longer ones. Shorten them, or audit a model with a longer context."
+            f"expected items of at most {subjects[0].n_ctx * 3 // 4} tokens, three quarters of the "
+            f"model's context, got {len(task.items)} longer ones. Shorten them, or audit a model "
+            "with a longer context."
         )
     return taken.subset(fitting).take(n), len(taken.items) - len(fitting)
 
 
-def _fits(subject: Subject, task: Task, prompts: Sequence[Prompt]) -> bool:
-    """Whether prompts and their answers fit into the model's context."""
-    room = subject.n_ctx - (task.max_new_tokens if task.format == "open" else 0)
+def _fits(subject: Subject, task: Task, prompts: Sequence[Prompt], room: int) -> bool:
+    """Whether prompts and their answers have at most `room` tokens."""
+    room -= task.max_new_tokens if task.format == "open" else 0
     for prompt in prompts:
         asked = row(prompt, subject.tokenizer, subject.chat)
         text = join(asked.text, max(asked.choices, key=len, default=""))
