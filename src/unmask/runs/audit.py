@@ -226,7 +226,12 @@ class _Session:
         """Choose the settings that are scored: within the damage budget, and as many as fit."""
         left_out = []
         for name, work in works.items():
-            damages = self.meter.damages(work.arm, work.settings, self.plan.seed)
+            try:
+                damages = self.meter.damages(work.arm, work.settings, self.plan.seed)
+            except OutOfTimeError:
+                works[name] = replace(work, settings=())
+                left_out.append(f"{name}: not run; the budget was spent before it")
+                continue
             limit = max(self.plan.thresholds.damage_budget_nats, min(damages))
             usable = [s for s, d in zip(work.settings, damages, strict=True) if d <= limit]
             if len(usable) < len(work.settings):

@@ -4,6 +4,9 @@ The estimand. For each item the score under a setting is compared with the unedi
 selection half the setting with the largest mean change is picked among those within the damage
 budget; on the confirmation half the mean change at that setting is the gain, tested by sign flips
 over items, with max-T where several settings are confirmed.
+
+Items share the draw of a noise that is fixed for the run, so for such arms the test is about the
+seeds that were drawn; they are several, and none of them was used for selection.
 """
 
 from collections.abc import Sequence
