@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from scripted import Grid, ScriptedMeter, TwoConfirmed, plan
+
+from unmask.runs.frame import Frame, read_gain
+from unmask.runs.measure import Change
+
+
+def frame(meter, arm, reference=None, **thresholds):
+    the_plan = plan(arm, **thresholds)
+    items = (*the_plan.selection, *the_plan.confirmation)
+    (line,) = meter.answers("baseline", items, [Change()])
+    baseline = {item.key: answer for item, answer in zip(items, line, strict=True)}
+    meter.asked.clear()
+    return Frame(the_plan, meter, reference, baseline), the_plan
+
+
+def test_the_setting_with_the_largest_gain_is_confirmed():
+    meter = ScriptedMeter(0.3, {1: 0.05, 2: 0.3, 3: 0.1})
+    f, the_plan = frame(meter, Grid())
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert found.setting == {"scale": 2} and found.n_items == len(the_plan.confirmation)
+    assert found.gain == pytest.approx(0.3, abs=0.1) and found.p < 1e-3
+    assert found.interval[0] < found.gain < found.interval[1]
+    assert found.edited == pytest.approx(found.baseline + found.gain)
+    assert [cell.gain for cell in found.cells][1] == max(cell.gain for cell in found.cells)
+
+
+def test_no_effect_gives_no_gain():
+    f, the_plan = frame(ScriptedMeter(0.3, {}), Grid())
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert found.gain == 0 and found.p == 1 and found.interval == (0, 0)
+
+
+def test_selection_and_confirmation_share_neither_items_nor_seeds():
+    meter = ScriptedMeter(0.3, {2: 0.3})
+    f, the_plan = frame(meter, Grid())
+    f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    selected = {(key, seed) for stage, key, seed in meter.asked if stage == "selection"}
+    confirmed = {(key, seed) for stage, key, seed in meter.asked if stage == "confirmation"}
+    assert {key for key, _ in selected} == {item.key for item in the_plan.selection}
+    assert {key for key, _ in confirmed} == {item.key for item in the_plan.confirmation}
+    assert {seed for _, seed in selected} == {0, 1} and {seed for _, seed in confirmed} == {2, 3, 4}
+
+
+def test_settings_beyond_the_damage_budget_are_never_confirmed():
+    meter = ScriptedMeter(0.3, {2: 0.2, 4: 0.6}, damages=(0.1, 0.2, 0.3, 0.9))
+    f, the_plan = frame(meter, Grid(), damage_budget_nats=0.5)
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert found.setting == {"scale": 2} and not found.cells[3].within_budget
+    # Control: with room in the budget the more damaging setting wins.
+    f, the_plan = frame(meter, Grid(), damage_budget_nats=1.0)
+    assert f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings).setting == {"scale": 4}
+
+
+def test_an_arm_without_a_setting_in_the_budget_is_not_tested():
+    meter = ScriptedMeter(0.3, {2: 0.3}, damages=(0.6, 0.7, 0.8, 0.9))
+    f, the_plan = frame(meter, Grid(), damage_budget_nats=0.5)
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert not found.tested and found.p is None and len(found.cells) == 4
+    assert found.reason == (
+        "no setting was within the damage budget of 0.5 nats per token (least: 0.6)"
+    )
+
+
+def test_two_confirmed_settings_cost_a_larger_p():
+    gains = {2: 0.07, 3: 0.05}
+    one, the_plan = frame(ScriptedMeter(0.3, gains), Grid())
+    single = one.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    two, the_plan = frame(ScriptedMeter(0.3, gains), TwoConfirmed())
+    double = two.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert double.setting == single.setting == {"scale": 2}
+    assert double.gain == single.gain and double.p >= single.p
+
+
+def test_a_subject_that_gains_like_its_reference_has_no_gain():
+    gains = {2: 0.3}
+    meter = ScriptedMeter(0.3, gains)
+    alone, the_plan = frame(meter, Grid())
+    assert alone.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings).p < 1e-3
+    f, the_plan = frame(meter, Grid(), reference=ScriptedMeter(0.3, gains))
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert found.gain == 0 and found.p == 1
+    assert found.reference_gain == pytest.approx(found.edited - found.baseline) and (
+        found.reference_gain > 0.2
+    )
+
+
+def test_a_subject_that_gains_more_than_its_reference_is_seen():
+    f, the_plan = frame(
+        ScriptedMeter(0.3, {2: 0.3}), Grid(), reference=ScriptedMeter(0.3, {2: 0.05})
+    )
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert found.gain == pytest.approx(0.25, abs=0.1) and found.p < 1e-3
+
+
+def test_transcripts_show_the_items_that_gained():
+    f, the_plan = frame(ScriptedMeter(0.3, {2: 0.3}), Grid())
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    first = found.transcripts[0]
+    assert (first.said, first.said_edited, first.score, first.score_edited) == ("no", "yes", 0, 1)
+    assert len(found.items) == found.n_items
+
+
+@pytest.mark.parametrize(("gain", "reading"), [(0.6, "gain"), (0.4, "back to chance")])
+def test_a_gain_that_only_climbs_back_to_chance_is_told_apart(gain, reading):
+    # Chance is .5; the baseline is far below it.
+    f, the_plan = frame(ScriptedMeter(0.1, {2: gain}), Grid())
+    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    from dataclasses import replace
+
+    rng = np.random.default_rng(0)
+    assert found.p < 0.01
+    assert read_gain(replace(found, p_holm=found.p), 0.05, rng) == reading
+    assert read_gain(replace(found, p_holm=0.5), 0.05, rng) == "no gain"
