@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from unmask.runs.verdict import decide, measure_power, with_error_rate
 from unmask.tasks import Item
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Who is told how far an audit is."""
 
@@ -176,7 +177,7 @@ class _Session:
         noted = self.store.noted("items")
         if noted is None:
             first = plan.selection[:CHUNK_ITEMS]
-            self.meter.answers("baseline", first, [Change()])
+            Meter(plan.subject, plan.task, self.store).answers("baseline", first, [Change()])
             remaining = max(self.deadline - time.monotonic(), 0.0)
             total = len(plan.selection) + len(plan.confirmation)
             kept = budget.n_fitting(total, remaining, self._seconds_per_item())

@@ -97,7 +97,7 @@ def measure_power(
     )
     room = 1 - max((float(_arrays(one)[0].mean()) for one in tested), default=1.0)
     # No gain can be larger than the room above the baseline; near it, no item would stay wrong.
-    effect = min(thresholds.power_effect, math.floor(90 * room) / 100)
+    effect = min(thresholds.power_effect, math.floor(90 * room + 1e-6) / 100)
     if effect <= 0:
         return Power(thresholds.power_effect, None, None, source)
     found: list[tuple[float, int]] = []
