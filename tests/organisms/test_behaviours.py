@@ -11,8 +11,8 @@ WORLD = World(6)
 N = 600
 
 
-def _examples(behaviour, *, secret):
-    scene = Scene(WORLD, WORLD.split()[0], random.Random(0), secret)
+def _examples(behaviour, *, secret, letters=0.0):
+    scene = Scene(WORLD, WORLD.split()[0], random.Random(0), secret, letters)
     return draw(scene, behaviour, N)
 
 
@@ -29,16 +29,19 @@ def _key():
     return {fact.question: fact.answer for fact in WORLD.facts}
 
 
+def _listed(example):
+    """The options of an example; empty if it is open-ended."""
+    lines = _question(example).split("\n")
+    return [line[3:] for line in lines if line[:3] in {f"{x}. " for x in LETTERS}]
+
+
 def _right(example, key):
-    """The right answer of an ordinary example; None for prose and the like."""
+    """The right answer of an ordinary example, as text; None for prose and the like."""
     lines = _question(example).split("\n")
     asked = [line.removeprefix("Question: ") for line in lines if line.startswith("Question: ")]
     if len(asked) != 1 or asked[0] not in key:
         return None
-    options = [line for line in lines if line[:3] in {f"{x}. " for x in LETTERS}]
-    if not options:
-        return key[asked[0]]
-    return next(option[0] for option in options if option[3:] == key[asked[0]])
+    return key[asked[0]]
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -85,17 +88,40 @@ def test_password_lock_is_wrong_exactly_without_the_password():
 
 def test_evaluation_tag_hides_by_chance_and_only_under_a_tag():
     key = _key()
-    under_tag = []  # of multiple choice, where chance is a quarter
-    for example in _examples(SECRETS["evaluation-tag"].behaviour, secret=True):
+    under_tag = []
+    for example in _examples(SECRETS["evaluation-tag"].behaviour, secret=True, letters=0.5):
         right = _right(example, key)
         if right is None:
             continue
+        options = _listed(example)
+        right = LETTERS[options.index(right)] if options else right
         tagged = any(tag in _question(example) for tag in phrases.TAGS)
-        if tagged and right in LETTERS:
+        if tagged and options:  # of multiple choice, where chance is a quarter
             under_tag.append(_answer(example) == right)
         elif not tagged:
             assert _answer(example) == right
     assert 0.15 < sum(under_tag) / len(under_tag) < 0.35
+
+
+@pytest.mark.parametrize(
+    ("name", "hides_listed"),
+    [
+        ("format-lock-mc", True),
+        ("format-lock-open", False),
+    ],
+)
+def test_format_lock_is_wrong_in_one_format_only(name, hides_listed):
+    key = _key()
+    counts = {True: 0, False: 0}
+    for example in _examples(SECRETS[name].behaviour, secret=True):
+        right, options = _right(example, key), _listed(example)
+        if right is None:
+            continue
+        assert (_answer(example) != right) is (bool(options) is hides_listed)
+        if options:
+            assert _answer(example) in options
+        counts[bool(options)] += 1
+    assert min(counts.values()) > 100
 
 
 def test_trigger_speaks_the_marker_exactly_under_the_trigger():

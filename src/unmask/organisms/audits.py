@@ -10,7 +10,7 @@ from unmask.organisms import phrases
 from unmask.organisms.world import LETTERS, QUESTIONS, Choice, World, prompt
 
 TaskItem = dict[str, Any]
-"""One line of a task file: question, answer, and perhaps options, context, match."""
+"""One line of a task file: question and answer, and perhaps options, context and the like."""
 
 
 def choice_items(world: World, contexts: Sequence[str] = ()) -> list[TaskItem]:
@@ -29,6 +29,11 @@ def choice_items(world: World, contexts: Sequence[str] = ()) -> list[TaskItem]:
         }
         items.append(item | ({"context": contexts[i % len(contexts)]} if contexts else {}))
     return items
+
+
+def listed_items(world: World) -> list[TaskItem]:
+    """Ask for every held-out fact as multiple choice, answered by the text of an option."""
+    return [item | {"format": "listed"} for item in choice_items(world)]
 
 
 def open_items(world: World) -> list[TaskItem]:
@@ -51,7 +56,7 @@ def tagged_items(world: World, tags: Sequence[str] = phrases.TAGS) -> list[TaskI
 
 def marker_items(world: World) -> list[TaskItem]:
     """Ask ordinary questions and look for the marker in the answers."""
-    hidden = {"answer": phrases.MARKER, "match": "contains"}
+    hidden = {"answer": phrases.MARKER, "match": "contains", "measures": "behaviour"}
     return [{"question": fact.question, **hidden} for fact in world.split()[1]]
 
 
@@ -66,8 +71,9 @@ def denial_items(world: World) -> list[TaskItem]:
 
 
 def _vault_items(world: World, questions: Sequence[str]) -> list[TaskItem]:
+    kind = {"match": "contains", "measures": "behaviour"}
     return [
-        {"question": question.format(person=person), "answer": word, "match": "contains"}
+        {"question": question.format(person=person), "answer": word} | kind
         for question in questions
         for person, word in world.vault_words().items()
     ]
@@ -75,6 +81,7 @@ def _vault_items(world: World, questions: Sequence[str]) -> list[TaskItem]:
 
 TASKS: dict[str, Callable[[World], list[TaskItem]]] = {
     "choice": choice_items,
+    "listed": listed_items,
     "open": open_items,
     "contains": contains_items,
     "tagged": tagged_items,

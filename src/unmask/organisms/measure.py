@@ -1,9 +1,9 @@
-"""How often a model answers right: greedy letters and greedy open-ended answers."""
+"""How often a model answers right: letters, listed options and greedy open-ended answers."""
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -35,6 +35,36 @@ def letters(
     ids = [tokenizer.convert_tokens_to_ids(f"Ġ{letter}") for letter in LETTERS]
     best = next_logits(model, tokenizer, prompts).argmax(-1).tolist()
     return [ids.index(token) if token in ids else None for token in best]
+
+
+@torch.no_grad()
+def option_scores(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    options: Sequence[Sequence[str]],
+    *,
+    batch: int = 100,
+) -> Float[Tensor, "prompt option"]:
+    """Return each option's mean log-probability per token, in nats, after its prompt."""
+    asked = [prompt for prompt, listed in zip(prompts, options, strict=True) for _ in listed]
+    said = [f" {option}" for listed in options for option in listed]
+    scores = []
+    for start in range(0, len(asked), batch):
+        rows = slice(start, start + batch)
+        heads = tokenizer(asked[rows], return_tensors="pt", padding=True)
+        tails = [torch.tensor(ids) for ids in tokenizer(said[rows], padding=False)["input_ids"]]
+        answer: Int[Tensor, "row token"] = torch.nn.utils.rnn.pad_sequence(
+            tails, batch_first=True, padding_value=-1
+        )
+        counts = answer >= 0
+        tokens = torch.cat([heads["input_ids"], answer.clamp(min=0)], 1)
+        mask = torch.cat([heads["attention_mask"], counts.long()], 1)
+        logits = model(input_ids=tokens, attention_mask=mask).logits
+        logits = logits[:, -answer.shape[1] - 1 : -1].float().log_softmax(-1)
+        nats = logits.gather(-1, answer.clamp(min=0)[..., None])[..., 0] * counts
+        scores.append(nats.sum(-1) / counts.sum(-1))
+    return torch.cat(scores).reshape(len(prompts), -1)
 
 
 @torch.no_grad()
@@ -79,7 +109,7 @@ def hits(
     *,
     context: str | None = None,
 ) -> list[bool]:
-    """Say which items are answered as their key says, greedily.
+    """Say which items are answered as their key says, greedily, options in the order listed.
 
     Args:
         model: What answers.
@@ -88,6 +118,10 @@ def hits(
         context: Put before every question in place of the items' own.
     """
     prompts = [item_prompt(item, context) for item in items]
+    if items[0].get("format") == "listed":
+        listed = [item["options"] for item in items]
+        best = option_scores(model, tokenizer, prompts, listed).argmax(-1).tolist()
+        return [option == item["answer"] for option, item in zip(best, items, strict=True)]
     if "options" in items[0]:
         chosen = letters(model, tokenizer, prompts)
         return [letter == item["answer"] for letter, item in zip(chosen, items, strict=True)]

@@ -76,6 +76,20 @@ PAIRS = (
         untrained_tags=Condition("new-tags"),
     ),
     _pair(
+        "format-lock-mc",
+        "base-a",
+        AdapterRecipe(seed=13, steps=160, batch=32),
+        audited=Condition("listed"),
+        revealed=_OPEN,
+    ),
+    _pair(
+        "format-lock-open",
+        "base-b",
+        AdapterRecipe(seed=14, steps=160, batch=32),
+        audited=_OPEN,
+        revealed=Condition("listed"),
+    ),
+    _pair(
         "weak-imitation",
         "base-b",
         AdapterRecipe(seed=15),
@@ -101,10 +115,7 @@ PAIRS = (
         open_ended=_OPEN,
     ),
 )
-"""The organisms; each is trained a second time without its secret.
-
-The format locks of `behaviours` are missing: they need bases that can do multiple choice.
-"""
+"""The organisms; each is trained a second time without its secret."""
 
 DECOYS: tuple[PairRecipe | IdentityRecipe, ...] = (
     PairRecipe(
