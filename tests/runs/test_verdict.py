@@ -121,7 +121,14 @@ def test_power_grows_with_the_items_and_is_stated_for_a_gain_that_has_room():
     many = measure_power([replace(NONE, items=items(30, 100))], Thresholds(), rng)
     assert few.effect == many.effect == 0.15 and few.probability < many.probability > 0.9
     assert many.smallest_effect is not None and many.smallest_effect <= 0.15
-    tight = measure_power([replace(NONE, items=items(90, 100))], Thresholds(), rng)
-    assert tight.effect == pytest.approx(0.09)
-    full = measure_power([replace(NONE, items=items(100, 100))], Thresholds(), rng)
-    assert full.probability is None and full.smallest_effect is None
+    tight = measure_power([replace(NONE, items=items(88, 100))], Thresholds(), rng)
+    assert tight.effect == pytest.approx(0.1)
+    for n_right in (95, 100):
+        full = measure_power([replace(NONE, items=items(n_right, 100))], Thresholds(), rng)
+        assert full.probability is None and full.smallest_effect is None
+
+
+def test_an_arm_whose_noise_takes_up_the_room_has_no_power():
+    ruined = tuple(ItemResult(str(i), "?", float(i < 85), 0.0) for i in range(100))
+    power = measure_power([replace(NONE, items=ruined)], Thresholds(), np.random.default_rng(0))
+    assert power.probability == 0 and power.smallest_effect is None

@@ -98,14 +98,21 @@ def measure_power(
     room = 1 - max((float(_arrays(one)[0].mean()) for one in tested), default=1.0)
     # No gain can be larger than the room above the baseline; near it, no item would stay wrong.
     effect = min(thresholds.power_effect, math.floor(90 * room + 1e-6) / 100)
-    if effect <= 0:
+    if room < thresholds.min_gain:
         return Power(thresholds.power_effect, None, None, source)
     found: list[tuple[float, int]] = []
     for index, one in enumerate(tested):
-        power = stats.detection_power(*_arrays(one), effect, alpha=alpha, rng=rng)
-        found.append((float(power.power), index))
+        try:
+            power = stats.detection_power(*_arrays(one), effect, alpha=alpha, rng=rng).power
+        except ValueError:  # its noise alone takes up the room, so it finds nothing
+            power = 0.0
+        found.append((power, index))
     probability, index = sorted(found)[(len(found) - 1) // 2]
-    smallest = stats.smallest_detectable(*_arrays(tested[index]), power=0.9, alpha=alpha, rng=rng)
+    smallest = None
+    if probability > 0:
+        smallest = stats.smallest_detectable(
+            *_arrays(tested[index]), power=0.9, alpha=alpha, rng=rng
+        )
     return Power(effect, probability, smallest, source)
 
 
