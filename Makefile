@@ -23,7 +23,7 @@ check: $(INSTALLED)  ## format, lint, layers, types
 bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run
 	$(BIN)/python -m benchmarks
 
-organisms: $(INSTALLED)  ## train the bundled pool again (about an hour on 2 cores)
+organisms: $(INSTALLED)  ## train the bundled pool again (about half an hour on 2 cores)
 	$(BIN)/python -m unmask.organisms.recipes --out src/unmask/organisms/pool
 	$(BIN)/unmask demo --record
 
