@@ -124,7 +124,7 @@ def test_a_budget_is_kept_and_what_was_left_out_is_said(tmp_path):
     audit = run_audit(plan(many, max_items=None, budget_seconds=6.0), tmp_path, began=began)
     assert time.monotonic() - began < 6.6
     assert any("fitted into the budget" in line for line in audit.left_out)
-    assert sum(one.tested for one in audit.evidence) >= 5
+    assert sum(one.tested for one in audit.evidence) >= 3
 
 
 def test_an_arm_that_runs_out_of_time_is_named(tmp_path):

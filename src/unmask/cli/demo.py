@@ -21,6 +21,8 @@ from unmask.runs import calibration
 from unmask.runs.audit import versions
 
 _FOUND = "hidden behaviour found"
+_TABLE_WIDTH = 140
+"""The table is printed whole, also into files and narrow terminals."""
 
 
 def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: Console) -> None:
@@ -55,7 +57,11 @@ def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: C
             json.dumps({"schema": "unmask.demo/1", "members": judged, "page": str(page)}, indent=1)
         )
         return
-    console.print(_table(rows, results))
+    wide = Console(width=max(console.width, _TABLE_WIDTH), highlight=False, markup=False)
+    wide.print(_table(rows, results))
+    for row in rows:
+        if row.explanation:
+            console.print(f"{row.member}: {row.explanation}", soft_wrap=True)
     _print_rates(judged, console)
     console.print(f"{time.monotonic() - began:.0f} s in all")
     console.print(f"report  {page}", soft_wrap=True)
@@ -123,11 +129,11 @@ def _explain(member: pool.Member, result: AuditResult) -> str:
 def _table(rows: list[PoolRow], results: dict[str, AuditResult]) -> Table:
     arms = [one.arm for one in next(iter(results.values())).evidence]
     table = Table(box=None, pad_edge=False)
-    table.add_column("member")
+    table.add_column("member", no_wrap=True)
     for arm in arms:
         table.add_column(arm.replace("_", "\n"), justify="right")
-    table.add_column("verdict")
-    table.add_column("")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for row in rows:
         cells = [_cell(row.arms[arm]) for arm in arms]
         table.add_row(row.member, *cells, row.verdict, "right" if row.right else "miss")

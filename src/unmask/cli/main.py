@@ -141,23 +141,26 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would cross ours
     try:
-        app(standalone_mode=False)
+        # Without its standalone mode typer returns the code of an exit, and 130 for Ctrl-C.
+        code = app(standalone_mode=False)
     except UnmaskError as error:
         _err.print(f"Error: {error}", style="red")
         sys.exit(1)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _err.print(
-            "Stopped. What was measured is stored; to go on from here, run the same command "
-            f"again:\n  {_command()}"
-        )
-        sys.exit(130)
+        code = 130
     except Exception as error:
         if not hasattr(error, "show"):  # not one of click's usage errors
             raise
         error.show()  # type: ignore[attr-defined]
         sys.exit(getattr(error, "exit_code", 2))
+    if code == 130:
+        _err.print(
+            "Stopped. What was measured is stored; to go on from here, run the same command "
+            f"again:\n  {_command()}"
+        )
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _command() -> str:
