@@ -116,6 +116,7 @@ def test_the_plan_is_registered_before_the_first_score(tmp_path, monkeypatch):
         assert not list(store.units())
 
 
+@pytest.mark.slow  # not for its length: it holds a clock against a busy machine
 def test_a_budget_is_kept_and_what_was_left_out_is_said(tmp_path):
     many = [
         replace(ITEMS[0], question=f"Is {i} odd or even, and why is that so?") for i in range(400)
