@@ -10,6 +10,7 @@ from unmask.errors import SettingError
 from unmask.models import Row
 from unmask.models.batch import TokenRow
 from unmask.models.covariance import covariance_root
+from unmask.models.passes import Needs, clean
 from unmask.models.subject import Subject
 
 TEXTS = ["Which letter?", "Say the rest: one two three", "A and B", "x" * 100]
@@ -20,7 +21,7 @@ def activations(s: Subject, layer: int) -> np.ndarray:
     found = []
     for text in TEXTS:
         batch = next(s.batches([TokenRow(s.encode(text))]))
-        found.append(s.decoder.clean(batch).resid[layer][0, 1:])
+        found.append(clean(s.decoder, batch, Needs({layer: 0})).resid[layer][0, 1:])
     return torch.cat(found).double().numpy()
 
 

@@ -26,7 +26,7 @@ def test_kl_equals_a_plain_loop(family):
         prompt = s.encode(row.text)
         answer = s.continuation(row.text, row.choices[0])
         count += len(answer)
-        batch = next(s.batches([TokenRow(prompt, answer[:-1], row.key)]))
+        batch = next(s.batches([TokenRow(prompt, (answer[:-1],), row.key)]))
         n = len(answer)
         before = s.decoder.logits(s.decoder.full(batch, NO_EDIT)[0, -n:]).log_softmax(-1)
         for number, edit in enumerate(edits):

@@ -9,10 +9,10 @@ from tiny import FAMILIES, build, subject, tokenizer
 
 from unmask.edits import NO_EDIT, AddVector, ResidualNoise, Site, WeightNoise
 from unmask.errors import SettingError, SubjectError
-from unmask.models import Row
-from unmask.models.batch import TokenRow, make_batches, pad_left
+from unmask.models import Row, check
+from unmask.models.batch import TokenRow, lay_out, make_batches
 from unmask.models.rows import join
-from unmask.models.sampling import greedy
+from unmask.models.sampling import Stopping, generate
 from unmask.models.subject import Subject
 from unmask.models.weights_hash import weights_hash
 
@@ -47,11 +47,11 @@ def plain_scores(s: Subject, row: Row) -> tuple[list[float], bool]:
 @pytest.mark.parametrize("tokens_per_batch", [30, 4096])
 def test_choices_equal_a_plain_loop(family, tokens_per_batch):
     s = subject(family)
-    s.tokens_per_batch = tokens_per_batch
+    s.engine.tokens_per_batch = tokens_per_batch
     try:
         scores = s.choices(ROWS)
     finally:
-        s.tokens_per_batch = 4096
+        s.engine.tokens_per_batch = 4096
     for row, score in zip(ROWS, scores, strict=True):
         expected, parsed = plain_scores(s, row)
         assert score.log_probs == pytest.approx(expected, abs=1e-4)
@@ -135,8 +135,7 @@ N_NEW = 10
 
 def new_tokens(s: Subject, texts, edit=NO_EDIT, keys=(1, 2, 3)) -> list[list[int]]:
     rows = [TokenRow(s.encode(text), key=key) for text, key in zip(texts, keys, strict=False)]
-    batch = pad_left(rows, range(len(rows)), s.pad, s.decoder.device)
-    return greedy(s.decoder, batch, edit.activations, max_new_tokens=N_NEW, ends=set())
+    return generate(s.engine, rows, [edit], Stopping(N_NEW))[0]
 
 
 @every_family
@@ -170,8 +169,8 @@ def test_generation_under_an_edit_equals_running_the_whole_prefix_each_time(fami
     for key, (text, tokens) in enumerate(zip(PROMPTS, found, strict=True), start=1):
         answer: tuple[int, ...] = ()
         for _ in range(N_NEW):
-            row = TokenRow(s.encode(text), answer, key)
-            hidden = s.decoder.full(pad_left([row], [0], 0, s.decoder.device), edit)
+            row = TokenRow(s.encode(text), (answer,), key)
+            hidden = s.decoder.full(lay_out([row], [0], 0, s.decoder.device), edit)
             answer += (int(s.decoder.logits(hidden[0, -1]).argmax()),)
         assert list(answer) == tokens
     assert found != new_tokens(s, PROMPTS)
@@ -287,6 +286,20 @@ def test_a_model_whose_blocks_share_state_is_run_in_full_with_a_warning(caplog):
     expected = stateful.decoder.logits(hidden).log_softmax(-1)
     token = stateful.continuation("Which letter?", "A")[0]
     assert edited[0].log_probs[0] == pytest.approx(expected[token].item(), abs=1e-4)
+
+
+def test_attention_that_does_not_follow_masks_is_given_rows_of_their_own(caplog, monkeypatch):
+    monkeypatch.setattr(check, "_packs_well", lambda decoder: False)
+    with caplog.at_level(logging.WARNING):
+        s = Subject(build("llama"), tokenizer(), name="other")
+    assert "other: attention (sdpa) does not follow our masks on this model" in caplog.text
+    assert s.decoder.exact and not s.decoder.packs
+    packed = subject("llama")
+    edit = AddVector(Site(1, "attn_out", "last"), torch.linspace(-5, 5, 32))
+    alone, together = (one.choices_under(ROWS, [NO_EDIT, edit]) for one in (s, packed))
+    for one, other in zip(sum(alone, []), sum(together, []), strict=True):
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+    assert s.generate(ROWS, edit) == packed.generate(ROWS, edit)
 
 
 def test_a_block_that_cannot_be_called_again_is_run_in_full(caplog):

@@ -10,7 +10,7 @@ from tiny import subject
 
 from unmask.arms.registry import choose_arms
 from unmask.errors import SettingError, TaskError
-from unmask.models.forward import Decoder
+from unmask.models.engine import Engine
 from unmask.runs import budget
 from unmask.runs.audit import run_audit
 from unmask.runs.measure import Change, Meter
@@ -59,8 +59,7 @@ def test_the_result_survives_json(audited):
 
 def test_a_finished_audit_is_read_from_disk(audited, monkeypatch):
     out, audit = audited
-    monkeypatch.setattr(Decoder, "clean", lambda *_: pytest.fail("the model was run again"))
-    monkeypatch.setattr(Decoder, "full", lambda *_: pytest.fail("the model was run again"))
+    monkeypatch.setattr(Engine, "under", lambda *_: pytest.fail("the model was run again"))
     assert run_audit(plan(), out) == audit
 
 
@@ -72,7 +71,7 @@ def test_stored_units_are_not_computed_again(audited, tmp_path, monkeypatch):
     with RunStore.open(tmp_path / next(out.iterdir()).name, made.record()) as copy:
         for unit in units:
             copy.put(unit.key, unit.stage, unit.arm, unit.payload, unit.seconds)
-    monkeypatch.setattr(Decoder, "clean", lambda *_: pytest.fail("a stored unit was run again"))
+    monkeypatch.setattr(Engine, "under", lambda *_: pytest.fail("a stored unit was run again"))
     again = run_audit(made, tmp_path)
     assert replace(again, run=audit.run) == audit
 
@@ -81,11 +80,11 @@ def test_scores_do_not_depend_on_batches_or_order(audited, tmp_path):
     _, audit = audited
     shuffled = random.Random(0).sample(ITEMS, len(ITEMS))
     made = plan(shuffled)
-    made.subject.tokens_per_batch, kept = 97, made.subject.tokens_per_batch
+    made.subject.engine.tokens_per_batch, kept = 97, made.subject.engine.tokens_per_batch
     try:
         again = run_audit(made, tmp_path)
     finally:
-        made.subject.tokens_per_batch = kept
+        made.subject.engine.tokens_per_batch = kept
     for one, other in zip(audit.evidence, again.evidence, strict=True):
         assert {i.item: i.edited for i in one.items} == {i.item: i.edited for i in other.items}
         assert one.setting == other.setting

@@ -1,6 +1,7 @@
 """The interface of an edit, and composition."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,10 @@ NO_EDIT = Composition()
 
 
 class ActivationEdit(Edit, ABC):
-    """A change of the activations at one site."""
+    """A change of the activations at one site, token by token.
+
+    Rows and tokens may be given in any grouping, so a change of one must not depend on the others.
+    """
 
     site: Site
 
@@ -59,6 +63,18 @@ class ActivationEdit(Edit, ABC):
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
     ) -> Float[Tensor, "batch pos d_model"]:
         """Return the edited activations of every token given, whatever the site's positions."""
+
+    @classmethod
+    def stacked(cls, edits: "Sequence[ActivationEdit]") -> "ActivationEdit | None":
+        """Make one edit that changes each row of a batch as its own edit would.
+
+        Args:
+            edits: One for each row, all of one class and at one layer and stream.
+
+        Returns:
+            The edit; None if it cannot be made, and rows are then changed one edit at a time.
+        """
+        return None
 
     def apply(
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
@@ -94,6 +110,10 @@ def widen(acts: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_mode
 
 class WeightEdit(Edit, ABC):
     """A change of parameters."""
+
+    def changes(self, name: str) -> bool:
+        """Whether the parameter of this name is changed; by default every one is."""
+        return True
 
     @abstractmethod
     def perturb(self, name: str, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -1,6 +1,7 @@
 """Edits along one direction: adding a vector, ablating a direction."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -28,12 +29,34 @@ class AddVector(ActivationEdit):
                 f"{self.vector.norm().item():.3g}. Check how the vector was computed."
             )
 
+    @classmethod
+    def stacked(cls, edits: Sequence[ActivationEdit]) -> ActivationEdit | None:
+        """Add to each row its own vector."""
+        mine = [edit for edit in edits if type(edit) is AddVector]
+        if len(mine) < len(edits) or len({edit.site for edit in mine}) > 1:
+            return None
+        return _AddVectors(mine[0].site, torch.stack([e.scale * e.vector for e in mine]))
+
     def change(
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
     ) -> Float[Tensor, "batch pos d_model"]:
         """Add the vector to every token."""
         wide = widen(acts)
         return wide + self.scale * _of_width(self.vector, wide)
+
+
+@dataclass(frozen=True, eq=False)
+class _AddVectors(ActivationEdit):
+    """`AddVector` with a vector for each row."""
+
+    site: Site
+    vectors: Float[Tensor, "batch d_model"] = field(repr=False)
+
+    def change(
+        self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
+    ) -> Float[Tensor, "batch pos d_model"]:
+        wide = widen(acts)
+        return wide + _of_width(self.vectors, wide)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +89,11 @@ class AblateDirection(ActivationEdit):
 
 
 def _of_width(
-    vector: Float[Tensor, " width"], acts: Float[Tensor, "*batch d_model"]
-) -> Float[Tensor, " d_model"]:
-    if vector.shape != acts.shape[-1:]:
+    vector: Float[Tensor, "*rows width"], acts: Float[Tensor, "*batch d_model"]
+) -> Float[Tensor, "*rows d_model"]:
+    if vector.shape[-1:] != acts.shape[-1:]:
         raise SettingError(
             f"expected a vector of length d_model = {acts.shape[-1]}, got shape "
-            f"{tuple(vector.shape)}. It was probably made from another model."
+            f"{tuple(vector.shape[-1:])}. It was probably made from another model."
         )
     return vector.to(acts)

@@ -5,11 +5,12 @@ to chance: the distribution, its size, and for how long one draw is kept.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unmask.edits.base import ActivationEdit, widen
@@ -63,25 +64,75 @@ class ResidualNoise(ActivationEdit):
                 "Fit one with unmask.models.covariance.covariance_root."
             )
 
+    @classmethod
+    def stacked(cls, edits: Sequence[ActivationEdit]) -> ActivationEdit | None:
+        """Add to each row noise of its own seed and scale."""
+        mine = [edit for edit in edits if type(edit) is ResidualNoise]
+        shared = {(e.site, e.kind, e.fresh, e.size, id(e.root)) for e in mine}
+        if len(mine) < len(edits) or len(shared) > 1:
+            return None
+        return _ResidualNoises(
+            mine[0],
+            torch.tensor([edit._base() for edit in mine]),
+            torch.tensor([edit.scale for edit in mine]),
+        )
+
     def change(
         self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
     ) -> Float[Tensor, "batch pos d_model"]:
         """Add the noise to every token."""
-        z = self._draw(tokens, acts.shape[-1])
-        wide = widen(acts)
-        size = wide.square().mean(-1, keepdim=True).sqrt() if self.size == "rms" else 1.0
-        return wide + self.scale * size * z
+        base = torch.tensor([self._base()])
+        return _noisy(self, acts, tokens, base, torch.tensor([self.scale]))
 
-    def _draw(self, tokens: Tokens, d_model: int) -> Float[Tensor, "batch_or_1 pos_or_1 d_model"]:
-        """Draw unit noise, with axes of length 1 where one draw serves the whole axis."""
-        base = key_bits("residual-noise", self.kind, self.seed, self.site.layer, self.site.stream)
-        keys = torch.full((1, 1), base, dtype=torch.int64, device=tokens.pos.device)
-        if self.fresh != "run":
-            keys = combine(keys, tokens.keys[:, None])
-        if self.fresh == "token":
-            keys = combine(keys, tokens.pos)
-        if self.kind == "positive":
-            uniform = keyed_uniform(keys, d_model)
-            return uniform / uniform.square().mean(-1, keepdim=True).sqrt()
-        z = keyed_normal(keys, d_model)
-        return z if self.root is None else z @ self.root.to(z).T
+    def _base(self) -> int:
+        """What the draw depends on beside row and token."""
+        return key_bits("residual-noise", self.kind, self.seed, self.site.layer, self.site.stream)
+
+
+@dataclass(frozen=True, eq=False)
+class _ResidualNoises(ActivationEdit):
+    """`ResidualNoise` with a seed and a scale for each row."""
+
+    noise: ResidualNoise
+    """What the rows have in common."""
+    bases: Int[Tensor, " batch"]
+    scales: Float[Tensor, " batch"]
+
+    @property
+    def site(self) -> Site:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.noise.site
+
+    def change(
+        self, acts: Float[Tensor, "batch pos d_model"], tokens: Tokens
+    ) -> Float[Tensor, "batch pos d_model"]:
+        return _noisy(self.noise, acts, tokens, self.bases, self.scales)
+
+
+def _noisy(
+    noise: ResidualNoise,
+    acts: Float[Tensor, "batch pos d_model"],
+    tokens: Tokens,
+    bases: Int[Tensor, " batch_or_1"],
+    scales: Float[Tensor, " batch_or_1"],
+) -> Float[Tensor, "batch pos d_model"]:
+    """Add noise, drawn for one base and scale, or one for each row."""
+    z = _draw(noise, tokens, acts.shape[-1], bases)
+    wide = widen(acts)
+    size = wide.square().mean(-1, keepdim=True).sqrt() if noise.size == "rms" else 1.0
+    return wide + scales.to(wide)[:, None, None] * size * z
+
+
+def _draw(
+    noise: ResidualNoise, tokens: Tokens, d_model: int, bases: Int[Tensor, " n_bases"]
+) -> Float[Tensor, "batch_or_1 pos_or_1 d_model"]:
+    """Draw unit noise, with axes of length 1 where one draw serves the whole axis."""
+    keys = bases.to(tokens.pos.device)[:, None]
+    if noise.fresh != "run":
+        keys = combine(keys, tokens.keys[:, None])
+    if noise.fresh == "token":
+        keys = combine(keys, tokens.pos)
+    if noise.kind == "positive":
+        uniform = keyed_uniform(keys, d_model)
+        return uniform / uniform.square().mean(-1, keepdim=True).sqrt()
+    z = keyed_normal(keys, d_model)
+    return z if noise.root is None else z @ noise.root.to(z).T

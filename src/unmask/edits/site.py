@@ -64,6 +64,16 @@ class Tokens:
             return real & (self.pos >= n_prompt)
         return real
 
+    def rows(self, index: Int[Tensor, " n"]) -> "Tokens":
+        """Return the tokens of some rows."""
+        return Tokens(self.keys[index], self.pos[index], self.n_prompt[index])
+
+    def repeated(self, times: int) -> "Tokens":
+        """Return the same rows several times over, one set behind the other."""
+        return Tokens(
+            self.keys.repeat(times), self.pos.repeat(times, 1), self.n_prompt.repeat(times)
+        )
+
     def columns(self, start: int, stop: int) -> "Tokens":
         """Return the tokens of some columns."""
         return Tokens(self.keys, self.pos[:, start:stop], self.n_prompt)

@@ -1,7 +1,8 @@
 """Noise on weights, and the context in which weights are changed and restored."""
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -31,14 +32,27 @@ class WeightNoise(WeightEdit):
     size: Literal["std", "absolute"] = "std"
     """`std`: the tensor's own standard deviation (so a constant tensor is left alone); `absolute`:
     1."""
+    match: str = ""
+    """Regular expression: only parameters whose name it is found in are changed."""
 
     def __post_init__(self) -> None:
-        """Check the scale."""
+        """Check the scale and the expression."""
+        try:
+            re.compile(self.match)
+        except re.error as error:
+            raise SettingError(
+                f"expected a regular expression for parameter names, got {self.match!r}: {error}. "
+                r"Escape its special characters, as in 'layers\.3\.'."
+            ) from error
         if not 0 <= self.sigma < math.inf:
             raise SettingError(
                 f"expected a finite weight-noise sigma of at least 0, got {self.sigma}. With "
                 "size='std' it is relative to each tensor's standard deviation; try 0.05."
             )
+
+    def changes(self, name: str) -> bool:
+        """Whether `match` is found in the name."""
+        return re.search(self.match, name) is not None
 
     def perturb(self, name: str, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the noisy parameter; the sum is rounded once, from float32."""
@@ -57,20 +71,30 @@ class WeightNoise(WeightEdit):
 
 
 @contextmanager
-def edited_weights(module: nn.Module, edits: Sequence[WeightEdit]) -> Iterator[None]:
+def edited_weights(
+    module: nn.Module, edits: Sequence[WeightEdit], names: Collection[str] | None = None
+) -> Iterator[None]:
     """Change a module's parameters while the context is open; restored bit for bit on exit.
 
     Restores from saved copies, since subtracting noise again does not give back the same bits. The
     copies cost the memory of the changed parameters. Shared parameters are changed once.
+
+    Args:
+        module: Whose parameters.
+        edits: In the order of application.
+        names: Only these parameters; by default all.
     """
     saved: list[tuple[Tensor, Tensor]] = []
     try:
         with torch.no_grad():
             for name, parameter in module.named_parameters() if edits else ():
+                changing = [edit for edit in edits if edit.changes(name)]
+                if not changing or (names is not None and name not in names):
+                    continue
                 original = parameter.detach().clone()
                 saved.append((parameter, original))
                 weight = original
-                for edit in edits:
+                for edit in changing:
                     weight = edit.perturb(name, weight)
                 parameter.copy_(weight)
         yield

@@ -1,10 +1,9 @@
 """How far an edit moves the next-token distributions on given texts."""
 
 from collections.abc import Sequence
-from contextlib import closing
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from unmask.edits import NO_EDIT, Edit
@@ -31,24 +30,21 @@ def kl_under(subject: Subject, rows: Sequence[Row], edits: Sequence[Edit]) -> li
         read, predicted = subject.encode(row.text), subject.continuation(row.text, row.choices[0])
         read = read[-max(subject.n_ctx // 2, 1) :]  # a short context keeps the nearest text
         predicted = predicted[: max(subject.n_ctx - len(read), 1)]
-        sequences.append(TokenRow(read, predicted[:-1], row.key))
-    before: dict[tuple[int, ...], Float[Tensor, "pos d_vocab"]] = {}
-    totals = [0.0] * (len(edits) + 1)
-    with closing(subject.hidden_under(sequences, [NO_EDIT, *edits])) as passes:
-        for number, batch, hidden in passes:
-            logits = subject.decoder.logits(hidden[_predicting(batch, hidden)])
-            before.setdefault(batch.indices, logits)
-            totals[number] += _kl_sum(before[batch.indices], logits)
-    count = sum(len(row.continuation) + 1 for row in sequences)
-    return [total / count for total in totals[1:]]
+        sequences.append(TokenRow(read, (predicted[:-1],), row.key))
+    before: dict[int, Float[Tensor, "pos d_vocab"]] = {}
+    found: list[dict[int, float]] = [{} for _ in range(len(edits) + 1)]
 
+    def compare(number: int, batch: Batch, hidden: Float[Tensor, "batch read d_model"]) -> None:
+        predicting = batch.tokens.pos[:, batch.n_prompt - 1 :] >= 0
+        for row, mine, real in zip(batch.indices, hidden, predicting, strict=True):
+            logits = subject.decoder.logits(mine[real.to(mine.device)])
+            if number == 0:
+                before[row] = logits
+            found[number][row] = _kl_sum(before[row], logits)
 
-def _predicting(
-    batch: Batch, hidden: Float[Tensor, "batch pos d_model"]
-) -> Bool[Tensor, "batch pos"]:
-    """Mark the positions from the last prompt token on, among those that were kept."""
-    kept = batch.tokens.pos[:, -hidden.shape[1] :]
-    return (kept >= batch.tokens.n_prompt[:, None] - 1).to(hidden.device)
+    subject.hidden_under(sequences, [NO_EDIT, *edits], compare)
+    count = sum(len(row) - len(row.prompt) + 1 for row in sequences)
+    return [sum(of_rows.values()) / count for of_rows in found[1:]]
 
 
 def _kl_sum(before: Float[Tensor, "pos d_vocab"], after: Float[Tensor, "pos d_vocab"]) -> float:

@@ -2,97 +2,151 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.models.batch import TokenRow
+from unmask.edits import Edit
+from unmask.models.batch import Batch, TokenRow
+from unmask.models.engine import Engine
 from unmask.models.forward import Decoder
+from unmask.models.memory import LOGITS_AT_ONCE
 from unmask.models.rows import ChoiceScores
 
-_LOGITS_AT_ONCE = 1 << 24
-"""Most logits held at a time; the vocabulary can be much wider than the residual stream."""
+
+class Wanted(NamedTuple):
+    """Log-probabilities that are read at one column."""
+
+    column: int
+    """Of those that are read: 0 is the prompt's last token, which predicts an answer's first."""
+    tokens: tuple[int, ...]
+    choices: tuple[int, ...]
+    """To which choice each token belongs."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A row of token ids and the tokens whose log-probability is read at its last positions."""
+    """A row of token ids and what is read of it; the first thing at column 0."""
 
     row: TokenRow
-    wanted: tuple[tuple[int, ...], ...]
-    """Token ids for each of the last ``len(wanted)`` positions."""
+    wanted: tuple[Wanted, ...]
 
 
 @dataclass(frozen=True)
 class Answer:
     """What one reading gave."""
 
-    log_probs: tuple[float, ...]
-    """Of the wanted tokens, in their order, in nats."""
+    log_probs: tuple[tuple[int, float], ...]
+    """Choice and log-probability, in nats, of every wanted token."""
     top: int
-    """The most probable token at the first position that was read."""
+    """The most probable token at the first column that was read."""
 
 
 def plan(
-    prompt: tuple[int, ...], choices: Sequence[tuple[int, ...]], key: int
+    prompt: tuple[int, ...], choices: Sequence[tuple[int, ...]], key: int, packs: bool = True
 ) -> tuple[Reading, ...]:
-    """Plan one question: one reading if every choice is one token, else one for each choice."""
-    if all(len(choice) == 1 for choice in choices):
-        return (Reading(TokenRow(prompt, key=key), (tuple(token for (token,) in choices),)),)
+    """Plan one question: one reading for all choices if rows can be packed, else one for each.
+
+    Args:
+        prompt: Token ids.
+        choices: Token ids of each; at least one.
+        key: Identity of the row, for noise.
+        packs: Whether a row may hold several continuations.
+    """
+    if packs or all(len(choice) == 1 for choice in choices):
+        return (_reading(prompt, dict(enumerate(choices)), key),)
+    return tuple(_reading(prompt, {number: choice}, key) for number, choice in enumerate(choices))
+
+
+def _reading(prompt: tuple[int, ...], choices: dict[int, tuple[int, ...]], key: int) -> Reading:
     # The last token of a choice predicts nothing that is scored.
-    return tuple(
-        Reading(TokenRow(prompt, choice[:-1], key), tuple((token,) for token in choice))
-        for choice in choices
-    )
+    continuations = tuple(choice[:-1] for choice in choices.values())
+    wanted = [Wanted(0, tuple(choice[0] for choice in choices.values()), tuple(choices))]
+    column = 1
+    for number, choice in choices.items():
+        for token in choice[1:]:
+            wanted.append(Wanted(column, (token,), (number,)))
+            column += 1
+    return Reading(TokenRow(prompt, continuations, key), tuple(wanted))
 
 
 def collect(choices: Sequence[tuple[int, ...]], answers: Sequence[Answer]) -> ChoiceScores:
     """Put the answers to the readings of one question together."""
-    if all(len(choice) == 1 for choice in choices):
-        log_probs = answers[0].log_probs
-    else:
-        log_probs = tuple(sum(answer.log_probs) for answer in answers)
+    sums = [0.0] * len(choices)
+    for answer in answers:
+        for choice, log_prob in answer.log_probs:
+            sums[choice] += log_prob
     return ChoiceScores(
-        log_probs,
+        tuple(sums),
         tuple(len(choice) for choice in choices),
         answers[0].top in {choice[0] for choice in choices},
     )
 
 
-@torch.no_grad()
-def read(
-    decoder: Decoder,
-    hidden: Float[Tensor, "batch pos d_model"],
-    readings: Sequence[Reading],
-) -> list[Answer]:
-    """Read the wanted log-probabilities of one batch.
+def score(engine: Engine, readings: Sequence[Reading], edits: Sequence[Edit]) -> list[list[Answer]]:
+    """Answer readings under each of several edits.
 
-    Args:
-        decoder: The model.
-        hidden: What leaves the last block at (at least) the last positions that are read.
-        readings: What is wanted of each row.
+    Returns:
+        For each edit, for each reading, its answer.
     """
-    lines = [line for line, reading in enumerate(readings) for _ in reading.wanted]
-    places = [place for reading in readings for place in range(-len(reading.wanted), 0)]
-    wanted = [ids for reading in readings for ids in reading.wanted]
-    device = hidden.device
-    chosen = hidden[torch.tensor(lines, device=device), torch.tensor(places, device=device)]
-    log_probs: list[tuple[float, ...]] = []
-    tops: list[int] = []
-    size = max(1, _LOGITS_AT_ONCE // decoder.d_vocab)
-    for start in range(0, len(wanted), size):
-        logits = decoder.logits(chosen[start : start + size])
-        ids = wanted[start : start + size]
-        at = torch.tensor([line for line, tokens in enumerate(ids) for _ in tokens])
-        flat = torch.tensor([token for tokens in ids for token in tokens])
-        at, flat = at.to(logits.device), flat.to(logits.device)
-        found = (logits[at, flat] - logits.logsumexp(-1)[at]).cpu().split([len(t) for t in ids])
-        log_probs += [tuple(one.tolist()) for one in found]
-        tops += logits.argmax(-1).tolist()
-    answers, position = [], 0
-    for reading in readings:
-        mine = log_probs[position : position + len(reading.wanted)]
-        answers.append(Answer(tuple(value for one in mine for value in one), tops[position]))
-        position += len(reading.wanted)
-    return answers
+    answers: list[dict[int, Answer]] = [{} for _ in edits]
+    readers: dict[tuple[int, ...], Reader] = {}  # of each batch
+
+    def take(number: int, batch: Batch, hidden: Tensor) -> None:
+        if batch.indices not in readers:
+            wanted = [readings[index] for index in batch.indices]
+            readers[batch.indices] = Reader(engine.decoder, wanted)
+        found = readers[batch.indices](hidden)
+        answers[number].update(zip(batch.indices, found, strict=True))
+
+    engine.under([reading.row for reading in readings], edits, take)
+    return [[found[index] for index in range(len(readings))] for found in answers]
+
+
+class Reader:
+    """Reads the wanted log-probabilities of one batch.
+
+    The vocabulary is unembedded only where something is read, some rows at a time; a
+    log-probability needs all of it, for its normalisation.
+    """
+
+    def __init__(self, decoder: Decoder, readings: Sequence[Reading]) -> None:
+        """Find where everything is read.
+
+        Args:
+            decoder: The model.
+            readings: What is wanted of each row.
+        """
+        self.decoder = decoder
+        wanted = [(line, one) for line, reading in enumerate(readings) for one in reading.wanted]
+        self.n_lines = len(readings)
+        self._lines = [line for line, _ in wanted]
+        self._where = torch.tensor([(line, one.column) for line, one in wanted])
+        size = max(1, LOGITS_AT_ONCE // decoder.d_vocab)
+        self._parts = []
+        for start in range(0, len(wanted), size):
+            some = [one for _, one in wanted[start : start + size]]
+            rows = [row for row, one in enumerate(some) for _ in one.tokens]
+            tokens = [token for one in some for token in one.tokens]
+            self._parts.append((slice(start, start + size), torch.tensor([rows, tokens])))
+        self._choices = [(line, choice) for line, one in wanted for choice in one.choices]
+
+    @torch.no_grad()
+    def __call__(self, hidden: Float[Tensor, "batch read d_model"]) -> list[Answer]:
+        """Read what leaves the last block at the columns that are read."""
+        lines, columns = self._where.to(hidden.device).unbind(1)
+        chosen = hidden[lines, columns]
+        values: list[float] = []
+        tops: list[int] = []
+        for part, index in self._parts:
+            logits = self.decoder.logits(chosen[part])
+            rows, tokens = index.to(logits.device)
+            values += (logits[rows, tokens] - logits.logsumexp(-1)[rows]).tolist()
+            tops += logits.argmax(-1).tolist()
+        pairs: list[list[tuple[int, float]]] = [[] for _ in range(self.n_lines)]
+        for (line, choice), value in zip(self._choices, values, strict=True):
+            pairs[line].append((choice, value))
+        first = dict(zip(reversed(self._lines), reversed(tops), strict=True))
+        return [Answer(tuple(found), first[line]) for line, found in enumerate(pairs)]

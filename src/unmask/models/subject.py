@@ -1,22 +1,22 @@
 """The model under audit, with its tokenizer: texts and edits in, scores and texts out."""
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+import math
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unmask.edits import NO_EDIT, Edit, edited_weights
 from unmask.errors import SettingError, SubjectError
-from unmask.models.batch import Batch, TokenRow, make_batches
-from unmask.models.forward import Decoder, last_positions
+from unmask.models.batch import Batch, TokenRow
+from unmask.models.check import checked
+from unmask.models.engine import Engine, Read
+from unmask.models.forward import Decoder
 from unmask.models.rows import ChoiceScores, Row, join
-from unmask.models.sampling import cut, end_tokens, greedy
-from unmask.models.scoring import Answer, Reading, collect, plan, read
+from unmask.models.sampling import Stopping, cut, end_tokens, generate
+from unmask.models.scoring import Reading, collect, plan, score
 from unmask.models.weights_hash import weights_hash
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Subject:
         name: str = "",
         revision: str | None = None,
         tokens_per_batch: int | None = None,
+        memory: int | None = None,
     ) -> None:
         """Wrap a loaded model.
 
@@ -47,8 +48,11 @@ class Subject:
             revision: Commit of the checkpoint, if known.
             tokens_per_batch: Most tokens in one forward pass; by default 2048 on a CPU, where more
                 falls out of its caches, and 16384 on a GPU.
+            memory: Most bytes that forward passes take beside the weights; by default no limit but
+                that of `tokens_per_batch`.
 
         Raises:
+            SettingError: If the memory does not suffice for this model.
             SubjectError: If the family is unknown, or model and tokenizer do not fit.
         """
         self.model = model
@@ -56,9 +60,10 @@ class Subject:
         self.name = name or str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         self.revision = revision or getattr(model.config, "_commit_hash", None)
         self._check_weights()
-        self.decoder = Decoder(model)
-        on_cpu = self.decoder.device.type == "cpu"
-        self.tokens_per_batch = tokens_per_batch or (2048 if on_cpu else 16384)
+        self.decoder = checked(Decoder(model))
+        self.engine = Engine(
+            self.decoder, pad=self.pad, tokens_per_batch=tokens_per_batch, memory=memory
+        )
         if len(tokenizer) > self.decoder.d_vocab:
             raise SubjectError(
                 f"expected a tokenizer of at most {self.decoder.d_vocab} tokens (the model's "
@@ -70,6 +75,13 @@ class Subject:
                 "%s: resuming from a block is not bit-exact on this model; every pass runs in "
                 "full, which is slower and gives the same results.",
                 self.name,
+            )
+        elif self.decoder.has_cache and not self.decoder.packs:
+            _log.warning(
+                "%s: attention (%s) does not follow our masks on this model; choices are scored in "
+                "rows of their own, which is slower and gives the same results.",
+                self.name,
+                self.decoder.attention,
             )
 
     @property
@@ -160,8 +172,8 @@ class Subject:
     def choices_under(self, rows: Sequence[Row], edits: Sequence[Edit]) -> list[list[ChoiceScores]]:
         """Score each row's choices under each of several edits.
 
-        The unedited pass over each batch is run once and resumed for every edit, from the first
-        block that the edit can change.
+        The unedited pass over each batch is run once, choices of one row share their prompt, and
+        every edit computes only what it can change.
 
         Returns:
             For each edit, for each row, the log-probabilities of its choices.
@@ -171,15 +183,10 @@ class Subject:
         """
         choices, plans = self._plans(rows)
         readings = [reading for planned in plans for reading in planned]
-        answers: list[dict[int, Answer]] = [{} for _ in edits]
-        with closing(self.hidden_under([r.row for r in readings], edits)) as passes:
-            for number, batch, hidden in passes:
-                wanted = [readings[index] for index in batch.indices]
-                found = read(self.decoder, hidden, wanted)
-                answers[number].update(zip(batch.indices, found, strict=True))
+        self.check_length([reading.row for reading in readings])
         scores: list[list[ChoiceScores]] = []
-        for found in answers:
-            in_order = iter([found[index] for index in range(len(readings))])
+        for answers in score(self.engine, readings, edits):
+            in_order = iter(answers)
             scores.append(
                 [
                     collect(tokens, [next(in_order) for _ in planned])
@@ -188,29 +195,18 @@ class Subject:
             )
         return scores
 
-    def hidden_under(
-        self, rows: Sequence[TokenRow], edits: Sequence[Edit]
-    ) -> Generator[tuple[int, Batch, Float[Tensor, "batch pos d_model"]], None, None]:
-        """Run rows under each of several edits.
+    def hidden_under(self, rows: Sequence[TokenRow], edits: Sequence[Edit], read: Read) -> None:
+        """Run rows of token ids under each of several edits.
 
-        Yields:
-            The edit's number, a batch of rows, and what leaves the last block at the batch's last
-            positions: those that predict a continuation. Changed weights stay changed until the
-            next step of the iteration, so that norm and unembedding are the edited ones: close the
-            iterator (`contextlib.closing`), or an exception's traceback keeps them changed.
+        Args:
+            rows: With at most one continuation each.
+            edits: Numbered from 0.
+            read: Called with an edit's number, a batch, and what leaves the last block at the last
+                token of the prompts and at the columns after it. While an edit of weights is read,
+                norm and unembedding are the changed ones. May be called again for the same rows.
         """
-        reusing = [number for number, edit in enumerate(edits) if not edit.weights]
-        for batch in self.batches(rows) if reusing else ():
-            clean = self.decoder.clean(batch)
-            for number in reusing:
-                hidden = self.decoder.run(clean, edits[number])
-                yield number, batch, last_positions(hidden, batch.max_continuation + 1)
-        for number, edit in enumerate(edits):
-            if edit.weights:
-                with edited_weights(self.model, edit.weights):
-                    for batch in self.batches(rows):
-                        hidden = self.decoder.full(batch, edit)
-                        yield number, batch, last_positions(hidden, batch.max_continuation + 1)
+        self.check_length(rows)
+        self.engine.under(rows, edits, read)
 
     def generate(
         self,
@@ -219,35 +215,74 @@ class Subject:
         *,
         max_new_tokens: int = 24,
         stop: tuple[str, ...] = ("\n",),
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> list[str]:
-        """Continue each row greedily under an edit, to the end token or a stop string.
+        """Continue each row under one edit. See `generate_under`."""
+        return self.generate_under(
+            rows,
+            [edit],
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            temperature=temperature,
+            seed=seed,
+        )[0]
+
+    def generate_under(
+        self,
+        rows: Sequence[Row],
+        edits: Sequence[Edit],
+        *,
+        max_new_tokens: int = 24,
+        stop: tuple[str, ...] = ("\n",),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[list[str]]:
+        """Continue each row under each of several edits, to the end token or a stop string.
+
+        Every prompt is run once, and each edit computes only what it can change of it.
+
+        Args:
+            rows: What is continued.
+            edits: Of activations, of weights, or both.
+            max_new_tokens: Most tokens of a continuation.
+            stop: Texts that end one when they come after something.
+            temperature: 0 for the most probable token each time; else tokens are drawn.
+            seed: With a row's key and a token's position it determines the draw.
 
         Returns:
-            The generated text of each row, without the prompt and the stop string.
+            For each edit, for each row, the text without the prompt and the stop string.
+
+        Raises:
+            SettingError: If the temperature is negative or not finite.
+            SubjectError: If a prompt and its new tokens are longer than the model's context.
         """
+        if not 0 <= temperature < math.inf:
+            raise SettingError(
+                f"expected a finite temperature of at least 0, got {temperature}. "
+                "0 takes the most probable token each time; 1 draws from the model as it is."
+            )
         sequences = [
             TokenRow(self.encode(row.text, templated=row.templated), key=row.key) for row in rows
         ]
-        self._check_length(sequences, max_new_tokens)
-        ends = end_tokens(self.decoder, self.tokenizer.eos_token_id)
-        texts = [""] * len(rows)
+        self.check_length(sequences, max_new_tokens)
 
         def stopped(ids: list[int]) -> bool:
             text = self._decode(ids).lstrip()
             return any(mark in text for mark in stop)
 
-        with edited_weights(self.model, edit.weights):
-            for batch in self.batches(sequences):
-                new = greedy(
-                    self.decoder,
-                    batch,
-                    edit.activations,
-                    max_new_tokens=max_new_tokens,
-                    ends=ends,
-                    stopped=stopped,
-                )
-                for index, ids in zip(batch.indices, new, strict=True):
-                    texts[index] = cut(self._decode(ids), stop)
+        ends = end_tokens(self.decoder, self.tokenizer.eos_token_id)
+        stopping = Stopping(max_new_tokens, ends, stopped, temperature, seed)
+        texts: list[list[str]] = [[] for _ in edits]
+        acting = [number for number, edit in enumerate(edits) if not edit.weights]
+        groups = [acting] if acting else []
+        groups += [[number] for number, edit in enumerate(edits) if edit.weights]
+        for numbers in groups:
+            some = [edits[number] for number in numbers]
+            with edited_weights(self.model, some[0].weights):
+                found = generate(self.engine, sequences, some, stopping)
+            for number, new in zip(numbers, found, strict=True):
+                texts[number] = [cut(self._decode(ids), stop) for ids in new]
         return texts
 
     def _decode(self, ids: Sequence[int]) -> str:
@@ -266,7 +301,7 @@ class Subject:
                 )
             prompt = self.encode(row.text, templated=row.templated)
             choices.append([self._continuation(row, prompt, c) for c in row.choices])
-            plans.append(plan(prompt, choices[-1], row.key))
+            plans.append(plan(prompt, choices[-1], row.key, self.decoder.packs))
         return choices, plans
 
     def _check_weights(self) -> None:
@@ -280,16 +315,16 @@ class Subject:
 
     def batches(self, rows: Sequence[TokenRow]) -> Iterator[Batch]:
         """Group rows of token ids into padded batches, after a check of their length."""
-        self._check_length(rows)
-        return make_batches(
-            rows,
-            tokens_per_batch=self.tokens_per_batch,
-            pad=self.pad,
-            device=self.decoder.device,
-        )
+        self.check_length(rows)
+        return self.engine.batches(rows)
 
-    def _check_length(self, rows: Sequence[TokenRow], more: int = 0) -> None:
-        longest = max((len(row) for row in rows), default=0) + more
+    def check_length(self, rows: Sequence[TokenRow], more: int = 0) -> None:
+        """Check that rows, and more tokens after them, fit into the model's context.
+
+        Raises:
+            SubjectError: If one does not.
+        """
+        longest = max((row.longest for row in rows), default=0) + more
         if longest > self.n_ctx:
             raise SubjectError(
                 f"expected prompts of at most {self.n_ctx} tokens (the model's context), got one "

@@ -200,15 +200,14 @@ class Meter:
         rows = [one.row for one in flat]
         scored: list[list[ItemScore]]
         if task.format == "open":
-            scored = []
-            for edit in edits:
-                texts = self.subject.generate(rows, edit, max_new_tokens=task.max_new_tokens)
-                scored.append(
-                    [
-                        text_score(task, one.prompt.item, text)
-                        for one, text in zip(flat, texts, strict=True)
-                    ]
-                )
+            generated = self.subject.generate_under(rows, edits, max_new_tokens=task.max_new_tokens)
+            scored = [
+                [
+                    text_score(task, one.prompt.item, text)
+                    for one, text in zip(flat, texts, strict=True)
+                ]
+                for texts in generated
+            ]
         else:
             scored = [
                 [
