@@ -43,6 +43,7 @@ def audit(
     reference: Any = None,
     arms: Sequence[str] | None = None,
     budget: float | str | None = None,
+    memory: int | str | None = None,
     out: str | Path = "runs",
     items: int | None = 200,
     format: Format | None = None,
@@ -70,6 +71,8 @@ def audit(
             when passed in memory.
         arms: Names; all by default. Below chance and the prompt arms are always run.
         budget: Seconds, or a text such as "10m"; the plan is cut to fit.
+        memory: Bytes, or a text such as "8GiB", that forward passes may take beside the weights;
+            by default as they come, in smaller passes once there was too little.
         out: Folder of all runs. The same call continues a run that was interrupted.
         items: Most items used, chosen by content hash; None for all.
         format: How answers are given: letter, listed, text or open; by default as the task says.
@@ -97,6 +100,7 @@ def audit(
     """
     began = time.monotonic()
     seconds = parse_budget(budget) if isinstance(budget, str) else budget
+    limit = parse_memory(memory) if isinstance(memory, str) else memory
     if items is not None and items < 4:
         raise SettingError(
             f"expected at least 4 items, two for each half, got {items}. "
@@ -112,6 +116,9 @@ def audit(
     }
     subject = as_subject(model, tokenizer, revision=revision, **options)
     other = None if reference is None else as_subject(reference, tokenizer, **options)
+    for one in (subject, other):
+        if one is not None and limit is not None:
+            one.engine.limit_memory(limit)
     plan = make_plan(
         subject,
         asked,
@@ -200,6 +207,23 @@ def parse_budget(text: str) -> float:
             "Leave --budget out for no limit."
         )
     return seconds
+
+
+def parse_memory(text: str) -> int:
+    """Read an amount of memory such as ``8GiB``, ``8G`` or ``500M`` in bytes; units are binary.
+
+    >>> parse_memory("2GiB"), parse_memory("512M")
+    (2147483648, 536870912)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    unit = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()] if match else 0
+    amount = int(float(match[1]) * 2**unit) if match else 0
+    if not amount > 0:
+        raise SettingError(
+            f"expected an amount of memory such as 8GiB or 500M, got {text!r}. "
+            "Leave --memory out for no limit."
+        )
+    return amount
 
 
 def _task(model: Any, task: Task | str | Path | None, format: Format | None) -> Task:

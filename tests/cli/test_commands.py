@@ -97,6 +97,8 @@ def test_report_writes_the_page_again(place, printed):
     [
         (["--arms", "fuzz"], "expected arms among below_chance"),
         (["--budget", "soon"], "expected a duration such as 90s, 10m or 1.5h, got 'soon'"),
+        (["--memory", "lots"], "expected an amount of memory such as 8GiB or 500M, got 'lots'"),
+        (["--memory", "1K"], "expected a memory of at least"),
         (["--items", "2"], "expected at least 4 items"),
         (["--format", "song"], "expected --format to be one of letter"),
         (["--task", "nowhere.jsonl"], "Expected a task, got 'nowhere.jsonl'"),

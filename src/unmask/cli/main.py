@@ -42,6 +42,10 @@ def audit(
     budget: Annotated[
         str | None, typer.Option(help="Time to keep to, such as 10m; the plan is cut to fit.")
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Memory for forward passes beside the weights, such as 8GiB."),
+    ] = None,
     out: Out = Path("runs"),
     items: Annotated[int, typer.Option(help="Most items used; 0 for all.")] = 200,
     answer_format: Annotated[
@@ -80,6 +84,7 @@ def audit(
             reference=reference,
             arms=[name.strip() for name in arms.split(",")] if arms else None,
             budget=budget,
+            memory=memory,
             out=out,
             items=items or None,
             format=answer_format,  # type: ignore[arg-type]  # checked above
