@@ -59,7 +59,7 @@ def test_the_result_survives_json(audited):
 
 def test_a_finished_audit_is_read_from_disk(audited, monkeypatch):
     out, audit = audited
-    monkeypatch.setattr(Engine, "under", lambda *_: pytest.fail("the model was run again"))
+    monkeypatch.setattr(Engine, "under_together", lambda *_: pytest.fail("the model was run again"))
     assert run_audit(plan(), out) == audit
 
 
@@ -71,7 +71,9 @@ def test_stored_units_are_not_computed_again(audited, tmp_path, monkeypatch):
     with RunStore.open(tmp_path / next(out.iterdir()).name, made.record()) as copy:
         for unit in units:
             copy.put(unit.key, unit.stage, unit.arm, unit.payload, unit.seconds)
-    monkeypatch.setattr(Engine, "under", lambda *_: pytest.fail("a stored unit was run again"))
+    monkeypatch.setattr(
+        Engine, "under_together", lambda *_: pytest.fail("a stored unit was run again")
+    )
     again = run_audit(made, tmp_path)
     assert replace(again, run=audit.run) == audit
 

@@ -27,6 +27,9 @@ Read = Callable[[int, Batch, Float[Tensor, "batch read d_model"]], None]
 """Takes an edit's number, a batch, and what leaves the last block at the columns that are read: the
 last of the prompts, and those after it. May be called again for the same rows."""
 
+ReadTogether = Callable[[Sequence[int], Batch, Float[Tensor, "edits batch read d_model"]], None]
+"""The same for several edits at once."""
+
 
 class Engine:
     """Runs rows of token ids through a decoder under many edits."""
@@ -84,6 +87,20 @@ class Engine:
             SettingError: If an edit names a layer that the model does not have.
             SubjectError: If there is not memory enough for one row.
         """
+
+        def each(numbers: Sequence[int], batch: Batch, hidden: Tensor) -> None:
+            for number, mine in zip(numbers, hidden, strict=True):
+                read(number, batch, mine)
+
+        self.under_together(rows, edits, each)
+
+    def under_together(
+        self, rows: Sequence[TokenRow], edits: Sequence[Edit], read: ReadTogether
+    ) -> None:
+        """Run rows under each of several edits; those that share a pass are read together.
+
+        See `under`.
+        """
         for edit in edits:
             self.decoder.check_layers(edit.activations)
         acting = [(number, edit) for number, edit in enumerate(edits) if not edit.weights]
@@ -94,14 +111,15 @@ class Engine:
             under_weights(self, rows, changing, read)
 
     def _under_activations(
-        self, rows: Sequence[TokenRow], edits: Sequence[tuple[int, Edit]], read: Read
+        self, rows: Sequence[TokenRow], edits: Sequence[tuple[int, Edit]], read: ReadTogether
     ) -> None:
         def run(batch: Batch, shared: Shared | None) -> None:
             if self.decoder.exact:
                 self._run(batch, edits, read, shared)
                 return
             for number, edit in edits:
-                read(number, batch, self.decoder.full(batch, edit)[:, batch.n_prompt - 1 :])
+                hidden = self.decoder.full(batch, edit)[:, batch.n_prompt - 1 :]
+                read([number], batch, hidden[None])
 
         self.each_batch(rows, edits, run)
 
@@ -119,19 +137,18 @@ class Engine:
         self,
         batch: Batch,
         edits: Sequence[tuple[int, Edit]],
-        read: Read,
+        read: ReadTogether,
         shared: Shared | None,
     ) -> None:
         plan, of_number = self.plan(batch, edits), dict(edits)
         done = clean(self.decoder, batch, plan.needs, shared)
-        for number in plan.unedited:
+        if plan.unedited:
             assert done.final is not None, "planned for an edit that changes nothing"
-            read(number, batch, done.final)
+            read(plan.unedited, batch, done.final.expand(len(plan.unedited), -1, -1, -1))
         for group in plan.groups:
             parts = [of_number[number].activations for number in group.numbers]
             results = edited(self.decoder, done, parts, group.block, group.column, group.packing)
-            for number, result in zip(group.numbers, results, strict=True):
-                read(number, batch, result.final)
+            read(group.numbers, batch, torch.stack([result.final for result in results]))
 
     def batches(self, rows: Sequence[TokenRow], n_shared: int = 0) -> Iterator[Batch]:
         """Group rows into batches of at most `tokens_per_batch` tokens."""

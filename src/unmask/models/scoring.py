@@ -94,14 +94,15 @@ def score(engine: Engine, readings: Sequence[Reading], edits: Sequence[Edit]) ->
     answers: list[dict[int, Answer]] = [{} for _ in edits]
     readers: dict[tuple[int, ...], Reader] = {}  # of each batch
 
-    def take(number: int, batch: Batch, hidden: Tensor) -> None:
+    def take(numbers: Sequence[int], batch: Batch, hidden: Tensor) -> None:
         if batch.indices not in readers:
             wanted = [readings[index] for index in batch.indices]
             readers[batch.indices] = Reader(engine.decoder, wanted)
         found = readers[batch.indices](hidden)
-        answers[number].update(zip(batch.indices, found, strict=True))
+        for number, mine in zip(numbers, found, strict=True):
+            answers[number].update(zip(batch.indices, mine, strict=True))
 
-    engine.under([reading.row for reading in readings], edits, take)
+    engine.under_together([reading.row for reading in readings], edits, take)
     return [[found[index] for index in range(len(readings))] for found in answers]
 
 
@@ -120,31 +121,42 @@ class Reader:
             readings: What is wanted of each row.
         """
         self.decoder = decoder
-        wanted = [(line, one) for line, reading in enumerate(readings) for one in reading.wanted]
         self.n_lines = len(readings)
+        wanted = [(line, one) for line, reading in enumerate(readings) for one in reading.wanted]
         self._lines = [line for line, _ in wanted]
         self._where = torch.tensor([(line, one.column) for line, one in wanted])
-        size = max(1, LOGITS_AT_ONCE // decoder.d_vocab)
+        self._choices = [(line, choice) for line, one in wanted for choice in one.choices]
+        self._at_once = max(1, LOGITS_AT_ONCE // decoder.d_vocab)
         self._parts = []
-        for start in range(0, len(wanted), size):
-            some = [one for _, one in wanted[start : start + size]]
+        for start in range(0, len(wanted), self._at_once):
+            some = [one for _, one in wanted[start : start + self._at_once]]
             rows = [row for row, one in enumerate(some) for _ in one.tokens]
             tokens = [token for one in some for token in one.tokens]
-            self._parts.append((slice(start, start + size), torch.tensor([rows, tokens])))
-        self._choices = [(line, choice) for line, one in wanted for choice in one.choices]
+            part = slice(start, start + self._at_once)
+            self._parts.append((part, torch.tensor([rows, tokens])))
 
     @torch.no_grad()
-    def __call__(self, hidden: Float[Tensor, "batch read d_model"]) -> list[Answer]:
-        """Read what leaves the last block at the columns that are read."""
+    def __call__(self, hidden: Float[Tensor, "edits batch read d_model"]) -> list[list[Answer]]:
+        """Read what leaves the last block, at the columns that are read, under some edits."""
         lines, columns = self._where.to(hidden.device).unbind(1)
-        chosen = hidden[lines, columns]
-        values: list[float] = []
-        tops: list[int] = []
-        for part, index in self._parts:
-            logits = self.decoder.logits(chosen[part])
-            rows, tokens = index.to(logits.device)
-            values += (logits[rows, tokens] - logits.logsumexp(-1)[rows]).tolist()
-            tops += logits.argmax(-1).tolist()
+        chosen = hidden[:, lines, columns]
+        answers: list[list[Answer]] = []
+        for some in chosen.split(max(1, self._at_once // len(self._lines))):
+            values: list[list[float]] = [[] for _ in some]
+            tops: list[list[int]] = [[] for _ in some]
+            for part, index in self._parts:
+                logits = self.decoder.logits(some[:, part])
+                rows, tokens = index.to(logits.device)
+                found = logits[:, rows, tokens] - logits.logsumexp(-1)[:, rows]
+                for mine, more in zip(values, found.tolist(), strict=True):
+                    mine += more
+                for mine, more in zip(tops, logits.argmax(-1).tolist(), strict=True):
+                    mine += more
+            answers += [self._answers(*one) for one in zip(values, tops, strict=True)]
+        return answers
+
+    def _answers(self, values: list[float], tops: list[int]) -> list[Answer]:
+        """Sort what was read under one edit by rows."""
         pairs: list[list[tuple[int, float]]] = [[] for _ in range(self.n_lines)]
         for (line, choice), value in zip(self._choices, values, strict=True):
             pairs[line].append((choice, value))

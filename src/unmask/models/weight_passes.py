@@ -20,7 +20,7 @@ from unmask.models.memory import is_out_of_memory
 from unmask.models.passes import Needs, Pass, clean, whole
 
 if TYPE_CHECKING:
-    from unmask.models.engine import Engine, Read
+    from unmask.models.engine import Engine, ReadTogether
 
 _BATCHES_AT_ONCE = 16
 """Full batches whose residual stream is held while the blocks change."""
@@ -39,7 +39,7 @@ def under_weights(
     engine: "Engine",
     rows: Sequence[TokenRow],
     edits: Sequence[tuple[int, Edit]],
-    read: "Read",
+    read: "ReadTogether",
 ) -> None:
     """Run rows under edits of weights, which may change activations too.
 
@@ -84,14 +84,14 @@ def _together(batches: Sequence[Batch], n_tokens: int) -> Iterator[list[Batch]]:
 
 @torch.no_grad()
 def _run(
-    decoder: Decoder, batches: list[Batch], edits: Sequence[tuple[int, Edit]], read: "Read"
+    decoder: Decoder, batches: list[Batch], edits: Sequence[tuple[int, Edit]], read: "ReadTogether"
 ) -> None:
     if not decoder.exact:
         for number, edit in edits:
             with edited_weights(decoder.model, edit.weights):
                 for batch in batches:
                     hidden = decoder.full(batch, edit)[:, batch.n_prompt - 1 :]
-                    read(number, batch, hidden)
+                    read([number], batch, hidden[None])
         return
     names = _Names.of(decoder)
     starts = {number: names.first_block(decoder, edit) for number, edit in edits}
@@ -112,7 +112,7 @@ def _run(
                     _step(one, block, entering=block == start)
         with edited_weights(decoder.model, edit.weights, names.after):
             for one in running:
-                read(number, one.batch, one.hidden)
+                read([number], one.batch, one.hidden[None])
 
 
 def _step(one: _Running, block: int, entering: bool) -> None:
