@@ -20,7 +20,8 @@ check: $(INSTALLED)  ## format, lint, layers, types
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run
+bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (about half an hour)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
 organisms: $(INSTALLED)  ## train the bundled pool again (about half an hour on 2 cores)
