@@ -17,7 +17,6 @@ import transformers
 from benchmarks import flops, generation, growth, overhead, steering
 from benchmarks.compare import Row, compare
 from benchmarks.model import llama
-from benchmarks.peak import peak_bytes
 from benchmarks.peers import NAMES, table
 from benchmarks.workloads import Scoring
 from unmask.models.check import checked
@@ -63,6 +62,7 @@ def _run(part: str, engine: Engine, options: Any) -> dict[str, Any]:
         return {"curves": curves, "fit_against_K": fit}
     if part == "scoring":
         return _scoring(engine, options.rounds)
+    counts: list[flops.Count] = []
     if part == "peers":
         works = [
             Scoring(engine, model, 256, block, positions)
@@ -71,12 +71,12 @@ def _run(part: str, engine: Engine, options: Any) -> dict[str, Any]:
         ]
         rows = table.run(works, tuple(options.peers.split(",")), max(2, options.rounds // 2))
     elif part == "generation":
-        rows = generation.run(engine, model, options.rounds)
+        rows, counts = generation.run(engine, model, options.rounds)
     elif part == "steering":
-        rows = steering.run(options.rounds)
+        rows, counts = steering.run(options.rounds)
     else:
         rows = overhead.run(engine, model, options.rounds)
-    return {"rows": _printed(rows)}
+    return {"rows": _printed(rows), "counts": counts}
 
 
 def _scoring(engine: Engine, rounds: int) -> dict[str, Any]:
@@ -106,19 +106,7 @@ def _scoring(engine: Engine, rounds: int) -> dict[str, Any]:
             ("unedited pass, too", work.whole, True),
         ):
             necessary = flops.necessary(work, with_unedited)
-            ratio = flops.executed(call) / necessary
-            counts.append(
-                {
-                    "workload": f"{work.name}; {name}",
-                    "gflops_necessary": necessary / 1e9,
-                    "flops_over_necessary": ratio,
-                    "target": 1.05,
-                    "met": ratio <= 1.05,
-                    "peak_mib": peak_bytes(call) / 2**20,
-                    "peak_mib_batched": peak_bytes(work.batched) / 2**20,
-                }
-            )
-            print(f"{counts[-1]}")
+            counts.append(flops.count(f"{work.name}; {name}", call, necessary, work.batched))
     return {"rows": _printed(rows), "counts": counts}
 
 
@@ -165,7 +153,7 @@ def _write_page(results: dict[str, Any]) -> None:
             f"| {row['workload']} | {row['peer']} | {row['ratio_median']:.2f} | "
             f"{row['ratio_min']:.2f} to {row['ratio_max']:.2f} | {asked} |"
         )
-    counts = results["parts"].get("scoring", {}).get("counts", [])
+    counts = [one for part in PARTS for one in results["parts"].get(part, {}).get("counts", [])]
     lines += [
         "",
         "| workload | GFLOPs necessary | executed over necessary | peak MiB | of the batch |",

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.compare import Row, compare
+from benchmarks.flops import Count, count, necessary_generation
 from benchmarks.model import directions, prompt
 from unmask.edits import AddVector, Site
 from unmask.models.batch import TokenRow
@@ -19,7 +20,7 @@ from unmask.models.sampling import Stopping, generate
 N_TOKENS, N_EDITS, N_NEW, BLOCK = 200, 16, 12, 6
 
 
-def run(engine: Engine, model: PreTrainedModel, rounds: int) -> list[Row]:
+def run(engine: Engine, model: PreTrainedModel, rounds: int) -> tuple[list[Row], list[Count]]:
     """Continue one prompt under K vectors that are added at every generated token."""
     ids, vectors = prompt(N_TOKENS), directions(N_EDITS)
     edits = [AddVector(Site(BLOCK, "resid_pre", "answer"), vector) for vector in vectors]
@@ -37,8 +38,10 @@ def run(engine: Engine, model: PreTrainedModel, rounds: int) -> list[Row]:
     expected = batched()
     assert ours() == expected == looped(), "not the same texts"
     assert len({tuple(tokens) for tokens in expected}) > N_EDITS // 2, "the edits do nothing"
-    return compare(
-        f"generation, block {BLOCK}, T={N_TOKENS}, K={N_EDITS}, {N_NEW} new tokens",
+    name = f"generation, block {BLOCK}, T={N_TOKENS}, K={N_EDITS}, {N_NEW} new tokens"
+    necessary = necessary_generation(model, N_TOKENS, N_EDITS, N_NEW, BLOCK)
+    rows = compare(
+        name,
         ours,
         {
             "a loop of generate, with hooks": (looped, 5.0),
@@ -46,6 +49,7 @@ def run(engine: Engine, model: PreTrainedModel, rounds: int) -> list[Row]:
         },
         rounds,
     )
+    return rows, [count(name, ours, necessary, batched)]
 
 
 def _generate(

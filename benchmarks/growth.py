@@ -54,10 +54,12 @@ def draw(curves: dict[str, Curve], path: Path) -> None:
     for axis, (key, curve) in zip(axes, curves.items(), strict=True):
         sizes, seconds = zip(*curve, strict=True)
         axis.plot(sizes, seconds, "o", color="#205080")
-        axis.set(xlabel=names[key], ylabel="seconds", ylim=(0, None))
+        low = min(seconds) / 2 if key == "K" else 0
+        scale = "log" if key == "K" else "linear"
+        axis.set(xlabel=names[key], ylabel="seconds", xscale=scale, yscale=scale)
+        axis.set_ylim(low, max(seconds) * (2 if key == "K" else 1.05))
     fit, sizes = linear_in_k(curves["K"]), np.geomspace(1, max(K), 50)
     axes[0].plot(sizes, fit["shared"] + fit["each"] * sizes, "-", color="#b05030", linewidth=1)
-    axes[0].set(xscale="log", yscale="log", ylim=(None, None))
     axes[0].set_title(
         f"{fit['shared'] * 1e3:.0f} ms + {fit['each'] * 1e3:.2f} ms an edit", fontsize=10
     )

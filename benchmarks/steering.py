@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.compare import Row, compare
+from benchmarks.flops import Count, count, necessary_search
 from benchmarks.model import directions, llama, prompt
 from unmask.models.batch import TokenRow, lay_out
 from unmask.models.check import checked
@@ -26,7 +27,7 @@ SOURCE, TARGET, N_VECTORS, N_STEPS, RADIUS = 7, 16, 16, 5, 4.0
 Vectors = Float[Tensor, "vectors d_model"]
 
 
-def run(rounds: int) -> list[Row]:
+def run(rounds: int) -> tuple[list[Row], list[Count]]:
     """Find 16 vectors both ways."""
     model = llama(N_LAYERS, d_vocab=D_VOCAB)
     decoder = checked(Decoder(model))
@@ -56,13 +57,13 @@ def run(rounds: int) -> list[Row]:
     assert cosines.min() > 0.9999, f"not the same vectors: {cosines.min()}"
     moved = torch.nn.functional.cosine_similarity(ours(), start, dim=-1)
     assert moved.max() < 0.9999, "the search did not move"
-    return compare(
+    name = (
         f"steering search, {N_LAYERS} blocks, {SOURCE} to {TARGET}, {N_VECTORS} vectors, "
-        f"{N_STEPS} steps",
-        ours,
-        {"full forwards, one vector at a time": (published, 6.0)},
-        rounds,
+        f"{N_STEPS} steps"
     )
+    rows = compare(name, ours, {"full forwards, one vector at a time": (published, 6.0)}, rounds)
+    necessary = necessary_search(model, N_TOKENS, N_VECTORS, N_STEPS, SOURCE + 1, TARGET)
+    return rows, [count(name, ours, necessary, published)]
 
 
 def _search(start: Vectors, changes: Callable[[Vectors], Tensor]) -> Vectors:
