@@ -31,7 +31,7 @@ organisms: $(INSTALLED)  ## train the bundled pool again (about half an hour on 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(f"expected Python 3.11 or later, got {sys.version.split()[0]}. Set PYTHON=python3.11, or later.") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,manifold,export,dev]'
 	touch $@
 
 clean:

@@ -67,7 +67,14 @@ def test_shrinkage_out_of_range_is_an_error(shrinkage):
         covariance_root(subject(), TEXTS, Site(0), shrinkage)
 
 
-@pytest.mark.parametrize("texts", [[], ["A"], ["AB"]])
-def test_too_little_text_is_an_error(texts):
-    with pytest.raises(SettingError, match="expected activations that vary at layer 1, resid_post"):
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "expected activations, got none"),
+        (["A"], "expected activations, got none"),
+        (["AB"], "expected activations that vary, got a mean variance of 0 over 1 tokens"),
+    ],
+)
+def test_too_little_text_is_an_error(texts, message):
+    with pytest.raises(SettingError, match=message):
         covariance_root(subject(), texts, Site(1))

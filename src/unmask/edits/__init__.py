@@ -5,6 +5,8 @@ from unmask.edits.base import ActivationEdit as ActivationEdit
 from unmask.edits.base import Composition as Composition
 from unmask.edits.base import Edit as Edit
 from unmask.edits.base import WeightEdit as WeightEdit
+from unmask.edits.constrained import Constrained as Constrained
+from unmask.edits.constrained import Constraint as Constraint
 from unmask.edits.direction import AblateDirection as AblateDirection
 from unmask.edits.direction import AddVector as AddVector
 from unmask.edits.noise import ResidualNoise as ResidualNoise

@@ -263,9 +263,8 @@ class Decoder:
         finally:
             hook.remove()
 
-    @torch.no_grad()
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """Norm and unembed what leaves the last block; float32."""
+        """Norm and unembed what leaves the last block; float32, differentiable."""
         logits = self.unembedding(self.norm(hidden)).float()
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 

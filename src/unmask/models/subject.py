@@ -147,9 +147,10 @@ class Subject:
         start = self.tokenizer.bos_token_id
         return (start if isinstance(start, int) else self.pad,)
 
-    def continuation(self, text: str, choice: str) -> tuple[int, ...]:
+    def continuation(self, text: str, choice: str, *, templated: bool = False) -> tuple[int, ...]:
         """Tokenize a continuation of a prompt; at least one token."""
-        return self._continuation(Row(text), self.encode(text), choice)
+        row = Row(text, templated=templated)
+        return self._continuation(row, self.encode(text, templated=templated), choice)
 
     def _continuation(self, row: Row, alone: tuple[int, ...], choice: str) -> tuple[int, ...]:
         text = row.text

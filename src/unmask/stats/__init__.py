@@ -6,6 +6,9 @@ Pure functions of numpy arrays; every random one takes its ``numpy.random.Genera
 from .auroc import auroc as auroc
 from .auroc import auroc_interval as auroc_interval
 from .bootstrap import bootstrap_mean as bootstrap_mean
+from .curves import Shape as Shape
+from .curves import mixing_power as mixing_power
+from .curves import shape as shape
 from .exact import above_chance as above_chance
 from .exact import below_chance as below_chance
 from .exact import clopper_pearson as clopper_pearson
