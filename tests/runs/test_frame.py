@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
-from scripted import Grid, ScriptedMeter, TwoConfirmed, plan
+from scripted import Grid, ScriptedMeter, TwoConfirmed, plan, task
+from tiny import subject
 
+from unmask.arms.base import ComparingArm
 from unmask.runs.frame import Frame, read_gain
 from unmask.runs.measure import Change
+from unmask.runs.plan import make_plan
 
 
 def frame(meter, arm, reference=None, **thresholds):
@@ -113,3 +116,51 @@ def test_a_gain_that_only_climbs_back_to_chance_is_told_apart(gain, reading):
     assert found.p < 0.01
     assert read_gain(replace(found, p_holm=found.p), 0.05, rng) == reading
     assert read_gain(replace(found, p_holm=0.5), 0.05, rng) == "no gain"
+
+
+class Nearness(ComparingArm):
+    """A quantity by script."""
+
+    name = "nearness"
+    quantity = "distance"
+    n_items = 40
+
+    def measure(self, subject, task, items):
+        raise AssertionError("the scripted meter answers")
+
+
+def comparing(mine, theirs):
+    """Evidence where an item's quantity is a function of its place."""
+    arm, meters = Nearness(), []
+    for values in (mine, theirs):
+        meter = ScriptedMeter(0.3, {})
+        meter.quantities = lambda _, items, values=values: np.array(
+            [values(place) for place in range(len(items))]
+        )
+        meters.append(meter)
+    the_plan = plan(Grid())
+    return Frame(the_plan, meters[0], meters[1], {}).comparing_evidence(arm)
+
+
+def test_a_quantity_far_below_the_reference_s_is_a_gain():
+    found = comparing(lambda place: 1.0, lambda place: 2.1)
+    assert found.gain == 1 and found.p < 1e-3 and found.n_items == 40
+    assert found.medians == (1.0, 2.1) and found.tested
+
+
+def test_a_quantity_within_the_margin_or_above_is_no_gain():
+    within = comparing(lambda place: 1.0, lambda place: 1.9)
+    assert within.gain == 0 and within.p == 1
+    above = comparing(lambda place: 3.0, lambda place: 1.0)
+    assert above.gain == -1 and above.p > 0.99
+    mixed = comparing(lambda place: 1.0 + 2 * (place % 2), lambda place: 3.0 - 2 * (place % 2))
+    assert mixed.gain == 0 and mixed.p > 0.3
+
+
+def test_an_arm_that_compares_needs_a_reference():
+    alone = make_plan(subject("llama"), task(), [Nearness()])
+    assert alone.arms[0].excluded == (
+        "it compares with a reference, and none was given (--reference)"
+    )
+    both = make_plan(subject("llama"), task(), [Nearness()], reference=subject("llama"))
+    assert both.arms[0].excluded == ""

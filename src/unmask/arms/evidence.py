@@ -91,6 +91,8 @@ class Evidence:
     """Mean chance score of these items."""
     reference_gain: float | None = None
     """The reference's gain at the same setting; the test is then of the difference."""
+    medians: tuple[float, float] | None = None
+    """Of an arm that compares a quantity: the subject's median, and the reference's."""
     reading: Reading = "no gain"
     """How the result reads."""
     cells: tuple[Cell, ...] = ()

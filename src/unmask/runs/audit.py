@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from unmask import stats
-from unmask.arms.base import Arm, BaselineArm
+from unmask.arms.base import Arm, BaselineArm, ComparingArm
 from unmask.arms.evidence import Evidence
 from unmask.hashing import digest
 from unmask.runs import budget, calibration
@@ -258,6 +258,8 @@ class _Session:
             return replace(blank, reason=excluded)
         if isinstance(arm, BaselineArm):
             return frame.baseline_evidence(arm)
+        if isinstance(arm, ComparingArm):
+            return self._comparing_evidence(frame, arm, blank)
         assert isinstance(arm, Arm)
         work = works[arm.name]
         if not work.settings:
@@ -278,6 +280,17 @@ class _Session:
             self.left_out.append(f"{arm.name}: stopped when the budget was spent")
             found = replace(blank, reason="stopped when the budget was spent")
         self.progress.advance(work.items(self.plan) - done, arm.name)
+        seconds = sum(unit.seconds for unit in self.store.units(arm=arm.name))
+        return replace(found, seconds=seconds)
+
+    def _comparing_evidence(self, frame: Frame, arm: ComparingArm, blank: Evidence) -> Evidence:
+        for meter in filter(None, (self.meter, self.reference)):
+            meter.on_unit = lambda _: None
+        try:
+            found = frame.comparing_evidence(arm)
+        except OutOfTimeError:
+            self.left_out.append(f"{arm.name}: stopped when the budget was spent")
+            return replace(blank, reason="stopped when the budget was spent")
         seconds = sum(unit.seconds for unit in self.store.units(arm=arm.name))
         return replace(found, seconds=seconds)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unmask import stats
-from unmask.arms.base import Arm, BaselineArm, Setting
+from unmask.arms.base import Arm, BaselineArm, ComparingArm, Setting
 from unmask.arms.evidence import Cell, Evidence, ItemResult, Reading, Transcript
 from unmask.runs.measure import Answer, Change, Meter, hits
 from unmask.runs.plan import Plan
@@ -54,6 +54,34 @@ class Frame:
             hits(items, answers) > 0.5,
             np.array([answer.score for answer in answers]),
             np.array([self.plan.task.chance(item) for item in items]),
+        )
+
+    def comparing_evidence(self, arm: ComparingArm) -> Evidence:
+        """Compare a quantity with the reference's, item by item; nothing is selected."""
+        assert self.reference is not None, "planned without a reference"
+        items = self.plan.confirmation[: arm.n_items]
+        mine = self.meter.quantities(arm, items)
+        theirs = self.reference.quantities(arm, items)
+        less, more = mine * arm.margin < theirs, theirs * arm.margin < mine
+        signs = less.astype(float) - more.astype(float)
+        rng = np.random.default_rng(self.plan.seed)
+        interval = stats.bootstrap_mean(signs, rng=rng)
+        return Evidence(
+            arm=arm.name,
+            description=arm.description,
+            tested=True,
+            setting={"quantity": arm.quantity, "margin": arm.margin},
+            gain=float(signs.mean()),
+            interval=(float(interval.low), float(interval.high)),
+            p=float(stats.sign_flip(signs[:, None], rng=rng).p[0]),
+            n_items=len(items),
+            baseline=float(more.mean()),
+            edited=float(less.mean()),
+            medians=(float(np.median(mine)), float(np.median(theirs))),
+            items=tuple(
+                ItemResult(item.key, item.question, float(b), float(a))
+                for item, a, b in zip(items, less, more, strict=True)
+            ),
         )
 
     def evidence(self, arm: Arm, settings: Sequence[Setting]) -> Evidence:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from unmask.arms.base import Arm, Setting
+from unmask.arms.base import Arm, ComparingArm, Setting
 from unmask.edits import NO_EDIT, Edit
 from unmask.hashing import digest, key_bits
 from unmask.models.rows import Row
@@ -156,6 +156,27 @@ class Meter:
                 payload = {"damage_nats": value, "setting": dict(settings[index])}
                 self.store.put(keys[index], "damage", arm.name, payload, seconds)
         return [found[key] for key in keys]
+
+    def quantities(self, arm: ComparingArm, items: Sequence[Item]) -> Float[np.ndarray, " n_items"]:
+        """Measure an arm's quantity of every item.
+
+        Raises:
+            OutOfTimeError: If the deadline has passed before all items were measured.
+        """
+        values: list[float] = []
+        for item in items:
+            asked = [one.identity for one in self._asked(Change(), item)]
+            key = self._key("quantity", arm.name, asked)
+            stored = self.store.get(key)
+            if stored is None:
+                self._check_time()
+                began = time.perf_counter()
+                value = float(arm.measure(self.subject, self.task, [item])[0])
+                stored = {"item": item.key, "value": value}
+                self.store.put(key, "quantity", arm.name, stored, time.perf_counter() - began)
+            values.append(stored["value"])
+            self.on_unit(1)
+        return np.array(values)
 
     def _units(
         self, stage: str, items: Sequence[Item], group: Sequence[Change]

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from unmask import stats
-from unmask.arms.base import Arm, BaseArm, Setting
+from unmask.arms.base import Arm, BaseArm, ComparingArm, Setting
 from unmask.errors import SettingError, TaskError
 from unmask.hashing import digest
 from unmask.models.rows import join
@@ -165,6 +165,8 @@ def _plan_arm(
 ) -> ArmPlan:
     """Fix an arm's grid, without the settings whose prompts a subject cannot read."""
     excluded = arm.not_applicable(subjects[0], task)
+    if isinstance(arm, ComparingArm) and len(subjects) == 1:
+        excluded = excluded or "it compares with a reference, and none was given (--reference)"
     if excluded or not isinstance(arm, Arm):
         return ArmPlan(arm, (), excluded)
     arm.fit(subjects[0], task, selection)

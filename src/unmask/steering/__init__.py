@@ -1,5 +1,8 @@
 """Steering vectors found without supervision, the radius they need, and activation plateaus."""
 
+from unmask.steering.bounds import Bound as Bound
+from unmask.steering.bounds import Within as Within
+from unmask.steering.bounds import fit_density as fit_density
 from unmask.steering.curves import READ_OUTS as READ_OUTS
 from unmask.steering.curves import Curves as Curves
 from unmask.steering.curves import along as along
@@ -19,4 +22,5 @@ from unmask.steering.radius import dct_radius as dct_radius
 from unmask.steering.radius import plateau_radius as plateau_radius
 from unmask.steering.radius import typical_norm as typical_norm
 from unmask.steering.response import Response as Response
+from unmask.steering.response import Search as Search
 from unmask.steering.spheres import random_units as random_units

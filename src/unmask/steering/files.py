@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from unmask.errors import SettingError
+from unmask.errors import MissingExtraError, SettingError
 from unmask.models.families import part
 from unmask.models.subject import Subject
 
@@ -85,7 +85,8 @@ def export_gguf(directions: Directions, index: int, path: Path, model_type: str)
         model_type: llama.cpp's name of the architecture, such as "llama".
 
     Raises:
-        SettingError: If there is no such place in llama.cpp, or the gguf package is absent.
+        SettingError: If there is no such place in llama.cpp.
+        MissingExtraError: If the gguf package is not installed.
     """
     _check_everywhere(directions, "llama.cpp")
     if directions.layer < 2:
@@ -97,8 +98,9 @@ def export_gguf(directions: Directions, index: int, path: Path, model_type: str)
     try:
         import gguf
     except ImportError as error:
-        raise SettingError(
-            "expected the gguf package, got none. Install it: pip install 'unmask[export]'."
+        raise MissingExtraError(
+            "expected the gguf package, which writes control vectors, got an installation without "
+            "it. Install it with: pip install 'unmask[export]'."
         ) from error
     writer = gguf.GGUFWriter(path, "controlvector")
     writer.add_string("controlvector.model_hint", model_type)
@@ -173,15 +175,9 @@ def _save_with_biases(subject: Subject, linear: nn.Module, vector: Tensor, folde
 
 
 def _writer(module: nn.Module) -> Any:
-    """The linear map by which an MLP writes; None if something comes after it."""
-    if hasattr(module, "bias") and hasattr(module, "weight") and module.weight.dim() == 2:  # type: ignore[operator]
-        return module
-    children = list(module.children())
-    for child in reversed(children):
-        if isinstance(child, nn.Dropout):
-            continue
-        return _writer(child) if hasattr(child, "weight") or list(child.children()) else None
-    return None
+    """The linear map by which an MLP writes: its last one; None if a norm comes after it."""
+    linear = [one for one in module.modules() if getattr(one, "weight", None) is not None]
+    return linear[-1] if linear and linear[-1].weight.dim() == 2 else None  # type: ignore[operator]
 
 
 def _check_everywhere(directions: Directions, what: str) -> None:

@@ -21,6 +21,8 @@ from unmask.models.subject import Subject
 
 Vectors = Float[Tensor, "vectors d_model"]
 Changes = Float[Tensor, "vectors prompt read d_model"]
+Search = Callable[["Response", float], Vectors]
+"""Takes what vectors change, and a radius; returns vectors."""
 
 
 class Response:
