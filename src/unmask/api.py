@@ -107,7 +107,7 @@ def audit(
             "200 give a power of .9 for a gain of .15."
         )
     chosen = choose_arms(arms)
-    asked = _task(model, task, format)  # read first: a malformed file stops before any loading
+    asked = read_task(model, task, format)  # read first: a malformed file stops before any loading
     options = {
         "dtype": dtype,
         "device": device,
@@ -226,7 +226,12 @@ def parse_memory(text: str) -> int:
     return amount
 
 
-def _task(model: Any, task: Task | str | Path | None, format: Format | None) -> Task:
+def read_task(model: Any, task: Task | str | Path | None, format: Format | None = None) -> Task:
+    """Read a task; members of the bundled pool bring their own.
+
+    Raises:
+        TaskError: If there is none, or it cannot be read.
+    """
     if isinstance(task, Task):
         return task
     if task is None:

@@ -6,7 +6,7 @@ Selection under the damage budget, seeds, statistics, storage, resume and the re
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from jaxtyping import Bool, Float
 from numpy import ndarray
@@ -14,11 +14,19 @@ from numpy import ndarray
 from unmask.arms.evidence import Evidence
 from unmask.edits import NO_EDIT, Edit
 from unmask.models.subject import Subject
+from unmask.steering.describe import Description
 from unmask.tasks import Item, Prompt, Task
 
 Setting = Mapping[str, Any]
 """One point of an arm's grid: names to numbers or strings, as shown in the report. Settings named
 `layer` and `scale` (or `sigma`) are drawn as a heat map."""
+
+
+class DirectionMap(NamedTuple):
+    """Directions, and how alike they are."""
+
+    descriptions: tuple[Description, ...] = ()
+    cosines: tuple[tuple[float, ...], ...] = ()
 
 
 class BaseArm(ABC):
@@ -86,6 +94,10 @@ class Arm(BaseArm):
     def ask(self, prompt: Prompt, setting: Setting) -> Prompt:
         """What is changed in the prompt."""
         return prompt
+
+    def describe(self, settings: Sequence[Setting]) -> DirectionMap:
+        """Describe the directions behind some settings, for the report."""
+        return DirectionMap()
 
 
 class BaselineArm(BaseArm):

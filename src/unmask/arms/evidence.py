@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unmask.steering.describe import Description
+
 Reading = Literal["no gain", "gain", "back to chance", "below chance", "not below chance"]
 """How a result reads. "back to chance": the gain is significant, yet the edited score does not pass
 chance, so something was broken and no knowledge came out."""
@@ -99,5 +101,10 @@ class Evidence:
     """The whole grid, on the selection half."""
     transcripts: tuple[Transcript, ...] = ()
     """The items that changed most, strongest first."""
+    directions: tuple[Description, ...] = ()
+    """Of an arm that steers: the directions that gained most on the selection half; their `index`
+    is that of the cell."""
+    cosines: tuple[tuple[float, ...], ...] = ()
+    """Of the mean changes that these directions make."""
     items: tuple[ItemResult, ...] = ()
     """Every item of the confirmation half."""

@@ -3,19 +3,32 @@
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.arms.base import Arm, Setting
+from unmask.arms.base import Arm, DirectionMap, Setting
 from unmask.edits import Edit, Positions
 from unmask.models.batch import TokenRow
+from unmask.models.rows import Row
 from unmask.models.subject import Subject
-from unmask.steering import Bound, Melbo, Search, Within, fit_density, typical_norm
+from unmask.steering import (
+    Bound,
+    Melbo,
+    Response,
+    Search,
+    Within,
+    fit_density,
+    typical_norm,
+)
+from unmask.steering.describe import describe, similarities
 from unmask.tasks import Item, Task, row
 from unmask.tasks.damage import neutral_texts
 
 N_PROMPTS = 16
 """Prompts over which directions are searched for."""
+N_CONTINUED, N_NEW_TOKENS = 2, 24
+"""Prompts that are shown continued under each direction, and by how much."""
 
 
 class LatentDirections(Arm):
@@ -23,8 +36,9 @@ class LatentDirections(Arm):
 
     The search (MELBO, batched) reads prompts of the selection half and never their answers. Every
     vector is then a setting: the frame picks among them on the selection half, within the damage
-    budget, and tests the best on the confirmation half. Vectors are added at a quarter of the
-    depth, and the change is read at two thirds; lengths are relative to the stream's.
+    budget, and tests the best on the confirmation half. Vectors are added to the prompt's last
+    token at a quarter of the depth (at all tokens they cost too much on neutral text), and the
+    change is read at three quarters; lengths are relative to the stream's.
 
     Source: Mack & Turner (2024), "Mechanistically eliciting latent behaviors in language models".
     """
@@ -32,13 +46,14 @@ class LatentDirections(Arm):
     name = "latent_directions"
     confirmed_settings = 2
     n_directions: ClassVar[int] = 16
-    radii: Sequence[float] = (0.25,)
-    positions: Positions = "all"
+    radii: Sequence[float] = (0.35, 0.5, 0.7)
+    positions: Positions = "last"
     within: Within = "l2"
     search: Search = Melbo(n_vectors=n_directions)
 
     def __init__(self) -> None:
         """Start without vectors; they are searched for when the first of them is needed."""
+        self._texts: list[Row] = []
         self._rows: list[TokenRow] = []
         self._subject: Subject | None = None
         self._bound: Bound | None = None
@@ -59,15 +74,14 @@ class LatentDirections(Arm):
     def target(subject: Subject) -> int:
         """The block at whose input the change is read."""
         source = LatentDirections.source(subject)
-        return min(max(source + 1, subject.n_layers * 2 // 3), subject.n_layers)
+        return max(source + 1, subject.n_layers - subject.n_layers // 4)
 
     def fit(self, subject: Subject, task: Task, items: Sequence[Item]) -> None:
         """Take note of the prompts that come first by hash."""
-        asked = [row(task.prompts(item)[0], subject.tokenizer, subject.chat) for item in items]
-        ordered = sorted(zip(items, asked, strict=True), key=lambda pair: pair[0].key)
-        self._rows = [
-            TokenRow(subject.encode(one.text, templated=one.templated)) for _, one in ordered
-        ]
+        ordered = sorted(items, key=lambda item: item.key)
+        asked = [row(task.prompts(item)[0], subject.tokenizer, subject.chat) for item in ordered]
+        self._texts = asked
+        self._rows = [TokenRow(subject.encode(a.text, templated=a.templated)) for a in asked]
         self._subject, self._bound, self._found = subject, None, {}
 
     def edits(self, setting: Setting, seed: int) -> Edit:
@@ -94,14 +108,30 @@ class LatentDirections(Arm):
     def vectors(self, scale: float) -> Float[Tensor, "vectors d_model"]:
         """The vectors whose length is so many times the stream's, searched for once."""
         if scale not in self._found:
-            subject = self.subject
-            response = self.bound.response(
-                subject,
-                self._rows[:N_PROMPTS],
-                self.source(subject),
-                self.target(subject),
-                positions=self.positions,
-            )
+            response = self.bound.response(*self._where(), positions=self.positions)
             radius = self.bound.radius(scale * typical_norm(response))
             self._found[scale] = self.search(response, radius).cpu()
         return self._found[scale]
+
+    def describe(self, settings: Sequence[Setting]) -> DirectionMap:
+        """Describe the vectors behind some settings, and continue two prompts under each."""
+        subject = self.subject
+        response = Response(*self._where(), positions=self.positions)
+        vectors = torch.stack([self.vectors(s["scale"])[s["direction"]] for s in settings])
+        vectors = vectors.to(response.device)
+        found = describe(
+            subject,
+            self._rows[:N_PROMPTS],
+            response,
+            vectors,
+            edits=[self.edits(setting, 0) for setting in settings],
+            percentile=self.bound.density.percentile,
+            rows=self._texts[:N_CONTINUED],
+            max_new_tokens=N_NEW_TOKENS,
+        )
+        cosines = similarities(response, vectors).tolist()
+        return DirectionMap(tuple(found), tuple(tuple(line) for line in cosines))
+
+    def _where(self) -> tuple[Subject, list[TokenRow], int, int]:
+        subject = self.subject
+        return subject, self._rows[:N_PROMPTS], self.source(subject), self.target(subject)

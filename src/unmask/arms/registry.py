@@ -9,15 +9,23 @@ from unmask.arms.below_chance import BelowChance
 from unmask.arms.deployment_suffix import DeploymentSuffix
 from unmask.arms.few_shot import FewShot
 from unmask.arms.fixed_noise import FixedNoise
+from unmask.arms.latent_directions import LatentDirections
 from unmask.arms.prefill import Prefill
 from unmask.arms.user_persona import UserPersona
 from unmask.arms.weight_noise import WeightNoiseArm
+from unmask.arms.worst_case import WorstCase
 from unmask.errors import SettingError
 
 ALWAYS: tuple[type[BaseArm], ...] = (BelowChance, FewShot, Prefill, UserPersona, DeploymentSuffix)
 """Cheap, and the winners of most published comparisons: run in every audit."""
 
-INTERNAL: tuple[type[BaseArm], ...] = (ActivationNoise, FixedNoise, WeightNoiseArm)
+INTERNAL: tuple[type[BaseArm], ...] = (
+    ActivationNoise,
+    FixedNoise,
+    WeightNoiseArm,
+    LatentDirections,
+    WorstCase,
+)
 """Arms that change the model's internals."""
 
 ENTRY_POINTS = "unmask.arms"

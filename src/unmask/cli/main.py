@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from unmask.cli import latent
 from unmask.errors import UnmaskError
 
 app = typer.Typer(
@@ -139,6 +140,11 @@ def report(
         print(json.dumps(summary(result), indent=1))
     else:
         print_audit(result, Console(highlight=False, markup=False))
+
+
+app.command()(latent.melbo)
+app.command()(latent.dct)
+app.command()(latent.plateau)
 
 
 def main() -> None:

@@ -5,7 +5,13 @@ taken from a task is hostile: it is escaped, and characters that hide or reorder
 """
 
 from unmask.reports.files import write_text_atomically
-from unmask.reports.pages import render_audit, render_fragment, render_pool
+from unmask.reports.pages import (
+    render_audit,
+    render_fragment,
+    render_plateau,
+    render_pool,
+    render_search,
+)
 from unmask.reports.views import PoolRow
 from unmask.reports.visible import visible
 
@@ -13,7 +19,9 @@ __all__ = [
     "PoolRow",
     "render_audit",
     "render_fragment",
+    "render_plateau",
     "render_pool",
+    "render_search",
     "visible",
     "write_text_atomically",
 ]

@@ -26,12 +26,13 @@ class Square(NamedTuple):
 
 
 class Facet(NamedTuple):
-    """One heat map: layer downwards, scale to the right."""
+    """One heat map: layer, or direction, downwards; scale to the right."""
 
     title: str
     width: int
     height: int
     x_name: str
+    y_name: str
     columns: tuple[tuple[int, str], ...]
     rows: tuple[tuple[int, str], ...]
     squares: tuple[Square, ...]
@@ -58,16 +59,17 @@ def view_grid(evidence: Evidence, strongest: float) -> GridView:
     """Lay out an arm's grid; a heat map where every setting has a layer and a scale or sigma."""
     cells = evidence.cells
     x_name = next((n for n in ("scale", "sigma") if all(n in c.setting for c in cells)), "")
-    if not x_name or not all("layer" in cell.setting for cell in cells):
+    y_name = next((n for n in ("direction", "layer") if all(n in c.setting for c in cells)), "")
+    if not (x_name and y_name):
         return GridView((), tuple(_bar(cell, evidence.setting) for cell in cells))
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        others = {n: v for n, v in cell.setting.items() if n not in ("layer", x_name)}
+        others = {n: v for n, v in cell.setting.items() if n not in (y_name, x_name)}
         groups.setdefault(setting_text(others) if others else "", []).append(cell)
     titled = len(groups) > 1
     return GridView(
         tuple(
-            _facet(title if titled else "", group, x_name, evidence.setting, strongest)
+            _facet(title if titled else "", group, (x_name, y_name), evidence.setting, strongest)
             for title, group in groups.items()
         ),
         (),
@@ -87,17 +89,18 @@ def _bar(cell: Cell, selected: Mapping[str, Any] | None) -> Bar:
 def _facet(
     title: str,
     cells: list[Cell],
-    x_name: str,
+    names: tuple[str, str],
     selected: Mapping[str, Any] | None,
     strongest: float,
 ) -> Facet:
+    x_name, y_name = names
     columns = _ordered(cell.setting[x_name] for cell in cells)
-    rows = _ordered(cell.setting["layer"] for cell in cells)
+    rows = _ordered(cell.setting[y_name] for cell in cells)
     squares = tuple(
         _square(
             cell,
             LEFT + CELL_WIDTH * columns.index(cell.setting[x_name]),
-            TOP + CELL_HEIGHT * rows.index(cell.setting["layer"]),
+            TOP + CELL_HEIGHT * rows.index(cell.setting[y_name]),
             strongest,
             _is_selected(cell, selected),
         )
@@ -108,6 +111,7 @@ def _facet(
         LEFT + CELL_WIDTH * len(columns) + 2,
         TOP + CELL_HEIGHT * len(rows) + 2,
         x_name,
+        y_name,
         tuple((LEFT + CELL_WIDTH * i + CELL_WIDTH // 2, _short(v)) for i, v in enumerate(columns)),
         tuple((TOP + CELL_HEIGHT * i + CELL_HEIGHT // 2, _short(v)) for i, v in enumerate(rows)),
         tuple(sorted(squares, key=lambda square: square.selected)),

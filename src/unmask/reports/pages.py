@@ -8,10 +8,12 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from unmask.reports import formatting, scales, views
+from unmask.reports import formatting, latent, scales, views
 from unmask.reports.views import PoolRow
 from unmask.reports.visible import visible
+from unmask.runs.plateaus import PlateauResult
 from unmask.runs.result import Audit
+from unmask.runs.search import SearchResult
 
 
 def render_audit(audit: Audit) -> str:
@@ -33,6 +35,16 @@ def render_pool(rows: Sequence[PoolRow], title: str) -> str:
         arms=views.arm_names(rows),
         counts=views.count_pool(rows),
     )
+
+
+def render_search(result: SearchResult) -> str:
+    """Render what a search for steering vectors found."""
+    return _render("search.html.j2", result=result, view=latent.view_search(result))
+
+
+def render_plateau(result: PlateauResult) -> str:
+    """Render response curves."""
+    return _render("plateau.html.j2", result=result, view=latent.view_plateau(result))
 
 
 def _render(template: str, **values: Any) -> str:
@@ -61,6 +73,7 @@ def _environment() -> Environment:
         json=formatting.json_text,
         link=_link,
         facts=views.facts,
+        named=lambda name, names: names.get(name, name),
     )
     environment.globals.update(
         score_axis=scales.SCORE_AXIS,

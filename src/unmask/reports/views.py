@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from unmask.arms.evidence import Evidence, ItemResult
 from unmask.reports.formatting import Number, known, value_text
 from unmask.reports.grid import GridView, view_grid
+from unmask.reports.maps import Maps, view_directions
 from unmask.reports.scales import Axis, bound, gain_axis
 from unmask.runs.result import Audit
 
@@ -32,6 +33,8 @@ class ArmView(NamedTuple):
     grid: GridView
     items: tuple[ItemResult, ...]
     """Items of the confirmation half, largest change first."""
+    maps: Maps
+    """Of an arm that steers, how alike its directions are, and where they act."""
 
 
 class AuditView(NamedTuple):
@@ -144,7 +147,17 @@ def _view_arm(one: Evidence, plan: Mapping[str, Any], strongest: float) -> ArmVi
     elif one.tested and one.reading == "back to chance":
         tone = "broken"
     items = sorted(one.items, key=lambda item: item.baseline - item.edited)
-    return ArmView(one, reading_words(one, min_gain), tone, view_grid(one, strongest), tuple(items))
+    names = range(1, len(one.directions) + 1)
+    layer = (one.setting or {}).get("layer", 0)
+    first = layer + 1 if isinstance(layer, int) else 1
+    return ArmView(
+        one,
+        reading_words(one, min_gain),
+        tone,
+        view_grid(one, strongest),
+        tuple(items),
+        view_directions(one.directions, one.cosines, names, first),
+    )
 
 
 def _counts(one: Evidence, min_gain: Number) -> bool:

@@ -23,6 +23,8 @@ from unmask.runs.plan import Plan
 from unmask.tasks import Item
 
 N_TRANSCRIPTS = 6
+N_DIRECTIONS = 10
+"""How many steering vectors are described."""
 
 
 class Frame:
@@ -149,6 +151,8 @@ class Frame:
         interval = stats.bootstrap_mean(mine, rng=rng)
         edited = scores[best].mean(0)
         lines = answers[best * len(seeds) : (best + 1) * len(seeds)]
+        shown = self._best(blank.cells, N_DIRECTIONS)
+        found = arm.describe([blank.cells[index].setting for index in shown])
         gain = float((edited - self._scores(items)).mean())
         difference = float(mine.mean())
         return replace(
@@ -169,6 +173,11 @@ class Frame:
                 for item, score in zip(items, edited, strict=True)
             ),
             transcripts=self._transcripts(items, lines, edited),
+            directions=tuple(
+                replace(one, index=index)
+                for one, index in zip(found.descriptions, shown, strict=False)
+            ),
+            cosines=found.cosines,
         )
 
     def _reference_differences(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unmask.arms.evidence import Cell, Evidence, ItemResult, Transcript
+from unmask.steering.describe import Description
 
 SCHEMA = "unmask.audit/1"
 """Name and version of the JSON form; the number rises when a key changes its meaning."""
@@ -130,7 +131,14 @@ def _evidence(entry: Mapping[str, Any]) -> Evidence:
     fields["cells"] = tuple(Cell(**cell) for cell in entry["cells"])
     fields["transcripts"] = tuple(Transcript(**one) for one in entry["transcripts"])
     fields["items"] = tuple(ItemResult(**one) for one in entry["items"])
+    fields["directions"] = tuple(_description(one) for one in entry["directions"])
+    fields["cosines"] = tuple(tuple(line) for line in entry["cosines"])
     return Evidence(**_tupled(fields))
+
+
+def _description(entry: Mapping[str, Any]) -> Description:
+    texts = tuple(tuple(pair) for pair in entry["texts"])
+    return Description(**_tupled({**entry, "texts": texts}))
 
 
 def _tupled(fields: Mapping[str, Any]) -> dict[str, Any]:

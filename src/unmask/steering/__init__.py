@@ -3,8 +3,11 @@
 from unmask.steering.bounds import Bound as Bound
 from unmask.steering.bounds import Within as Within
 from unmask.steering.bounds import fit_density as fit_density
+from unmask.steering.compare import Comparison as Comparison
+from unmask.steering.compare import compare as compare
 from unmask.steering.curves import READ_OUTS as READ_OUTS
 from unmask.steering.curves import Curves as Curves
+from unmask.steering.curves import ReadOut as ReadOut
 from unmask.steering.curves import along as along
 from unmask.steering.curves import isotropic as isotropic
 from unmask.steering.curves import last_activations as last_activations

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.edits import NO_EDIT, AddVector, Edit, Site
+from unmask.edits import NO_EDIT, AddVector, Edit, Positions, Site
 from unmask.models.batch import TokenRow
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
@@ -73,6 +73,7 @@ def sizes_by_block(
     prompts: Sequence[TokenRow],
     source: int,
     vectors: Float[Tensor, "vectors d_model"],
+    positions: Positions = "all",
 ) -> Float[np.ndarray, "vectors blocks"]:
     """Size of the change where it enters each block after `source`, and where it leaves the last.
 
@@ -80,7 +81,7 @@ def sizes_by_block(
     """
     found = []
     for target in range(source + 1, subject.n_layers + 1):
-        response = Response(subject, prompts, source, target, n_read=None)
+        response = Response(subject, prompts, source, target, positions=positions, n_read=None)
         found.append(response.size_of(vectors.to(response.device)) / response.norm_at_target)
     return torch.stack(found, dim=1).cpu().numpy()
 
@@ -91,6 +92,7 @@ def describe(
     response: Response,
     vectors: Float[Tensor, "vectors d_model"],
     *,
+    edits: Sequence[Edit] | None = None,
     percentile: Callable[[Tensor], Tensor] | None = None,
     rows: Sequence[Row] = (),
     max_new_tokens: int = 32,
@@ -101,7 +103,8 @@ def describe(
         subject: The model.
         prompts: Those of `response`.
         response: What the search looked at; without a basis.
-        vectors: Added at all tokens.
+        vectors: The directions.
+        edits: What adds each of them; by default `AddVector` where `response` adds it.
         percentile: Of activations at the source, as a density gives it; None to leave it out.
         rows: Prompts that are continued, unedited and steered.
         max_new_tokens: Of each continuation.
@@ -111,9 +114,11 @@ def describe(
     random = random_units(N_RANDOM, response.d_model, 0, response.device)
     usual = float(response.size_of(float(lengths.mean()) * random).square().mean().sqrt())
     sizes = response.size_of(vectors).tolist()
-    along = sizes_by_block(subject, prompts, response.source, vectors)
-    top = _top_tokens(subject, vectors)
-    texts = _texts(subject, response.source, rows, vectors, max_new_tokens)
+    along = sizes_by_block(subject, prompts, response.source, vectors, response.positions)
+    top = top_tokens(subject, vectors)
+    site = Site(response.source, "resid_pre", response.positions)
+    added = edits or [AddVector(site, vector) for vector in vectors]
+    texts = _texts(subject, rows, added, max_new_tokens)
     described = []
     for index, vector in enumerate(vectors):
         strange = None
@@ -134,25 +139,22 @@ def describe(
 
 
 @torch.no_grad()
-def _top_tokens(
+def top_tokens(
     subject: Subject, vectors: Float[Tensor, "vectors d_model"]
 ) -> list[tuple[str, ...]]:
+    """The tokens whose logits each vector raises most, if it is unembedded as it is."""
     dtype = next(subject.model.parameters()).dtype
-    logits = subject.decoder.logits(vectors.to(dtype))
+    logits = subject.decoder.logits(vectors.to(subject.decoder.device, dtype))
     best = logits.topk(min(N_TOP, logits.shape[-1]), dim=-1).indices.tolist()
     return [tuple(str(subject.tokenizer.decode([token])) for token in line) for line in best]
 
 
 def _texts(
-    subject: Subject,
-    source: int,
-    rows: Sequence[Row],
-    vectors: Float[Tensor, "vectors d_model"],
-    max_new_tokens: int,
+    subject: Subject, rows: Sequence[Row], edits: Sequence[Edit], max_new_tokens: int
 ) -> list[tuple[tuple[str, str], ...]]:
     if not rows:
-        return [()] * len(vectors)
-    edits: list[Edit] = [NO_EDIT]
-    edits += [AddVector(Site(source, "resid_pre"), vector) for vector in vectors]
-    before, *after = subject.generate_under(rows, edits, max_new_tokens=max_new_tokens, stop=())
+        return [()] * len(edits)
+    before, *after = subject.generate_under(
+        rows, [NO_EDIT, *edits], max_new_tokens=max_new_tokens, stop=()
+    )
     return [tuple(zip(before, line, strict=True)) for line in after]

@@ -100,10 +100,14 @@ class Response:
         return self._segment.entering[self._changed[..., 0]]
 
     @property
+    def unedited(self) -> Float[Tensor, "prompt read d_model"]:
+        """The unedited activations that are read."""
+        return self._segment.leaving[:, self._read]
+
+    @property
     def norm_at_target(self) -> float:
         """Median norm of the unedited activations that are read."""
-        leaving = self._segment.leaving[:, self._read]
-        return float(leaving[self.reads].float().norm(dim=-1).median())
+        return float(self.unedited[self.reads].float().norm(dim=-1).median())
 
     def added(self, vectors: Vectors) -> Vectors:
         """What is added for given coordinates, before any constraint."""
@@ -116,7 +120,7 @@ class Response:
         if self._constraint is not None:
             edit = self._constraint(entering.expand_as(edit), edit)
         change = self._segment(entering + edit)[:, :, self._read]
-        change = change - self._segment.leaving[:, self._read]
+        change = change - self.unedited
         return change.float() * self.reads[..., None]
 
     def mean(self, vectors: Vectors) -> Vectors:
