@@ -1,4 +1,4 @@
-.PHONY: demo test slow check bench organisms clean
+.PHONY: demo test slow check bench bench-latent organisms clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,6 +23,9 @@ check: $(INSTALLED)  ## format, lint, layers, types
 bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (about half an hour)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+bench-latent: $(INSTALLED)  ## what searches find in the pool, and how fast (about half an hour)
+	$(BIN)/python -m benchmarks.latent
 
 organisms: $(INSTALLED)  ## train the bundled pool again (about half an hour on 2 cores)
 	$(BIN)/python -m unmask.organisms.recipes --out src/unmask/organisms/pool

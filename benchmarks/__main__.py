@@ -42,7 +42,7 @@ def main() -> None:
     if unknown := set(parts) - set(PARTS):
         parser.error(f"expected parts among {', '.join(PARTS)}, got {', '.join(unknown)}")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"parts": {}}
-    results["machine"] = _machine()
+    results["machine"] = machine()
     model = llama()
     engine = Engine(checked(Decoder(model)))
     for part in parts:
@@ -120,7 +120,8 @@ def _rows(part: dict[str, Any] | None) -> list[dict[str, Any]]:
     return part.get("rows", []) if part else []
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
     return {
         "processor": _processor(),
         "threads": torch.get_num_threads(),

@@ -44,14 +44,7 @@ def run(rounds: int) -> tuple[list[Row], list[Count]]:
         return _search(start, changes)
 
     def published() -> Vectors:
-        with torch.no_grad():
-            before = _target(model, ids)
-
-        def one(vector: Vectors) -> Tensor:
-            hidden = _target(model, ids, vector[0])
-            return (hidden - before)[None]
-
-        return torch.cat([_search(vector[None], one) for vector in start])
+        return search_published(model, ids, start)
 
     cosines = torch.nn.functional.cosine_similarity(ours(), published(), dim=-1)
     assert cosines.min() > 0.9999, f"not the same vectors: {cosines.min()}"
@@ -64,6 +57,17 @@ def run(rounds: int) -> tuple[list[Row], list[Count]]:
     rows = compare(name, ours, {"full forwards, one vector at a time": (published, 6.0)}, rounds)
     necessary = necessary_search(model, N_TOKENS, N_VECTORS, N_STEPS, SOURCE + 1, TARGET)
     return rows, [count(name, ours, necessary, published)]
+
+
+def search_published(model: PreTrainedModel, ids: tuple[int, ...], start: Vectors) -> Vectors:
+    """Search as published: the whole model once for each vector and step."""
+    with torch.no_grad():
+        before = _target(model, ids)
+
+    def one(vector: Vectors) -> Tensor:
+        return (_target(model, ids, vector[0]) - before)[None]
+
+    return torch.cat([_search(vector[None], one) for vector in start])
 
 
 def _search(start: Vectors, changes: Callable[[Vectors], Tensor]) -> Vectors:

@@ -1,0 +1,1 @@
+"""Benchmarks of latent behaviours: what searches find, at what cost, and how fast."""
