@@ -1,6 +1,7 @@
 """`make bench-latent`: what searches find in the pool, and how fast; writes results and docs.
 
-``python -m benchmarks.latent PART ...`` runs some parts only: speed, search, manifold, compare.
+``python -m benchmarks.latent PART ...`` runs some parts only: speed, search, worst, manifold,
+compare.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import machine
-from benchmarks.latent import comparison, manifold, searches, speed, tables
+from benchmarks.latent import comparison, manifold, searches, speed, tables, worst
 
 HERE = Path(__file__).parents[1]
 RESULTS = HERE / "results" / "latent.json"
@@ -20,6 +21,7 @@ PAGE = HERE.parent / "docs" / "latent.md"
 PARTS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "speed": lambda rounds: [asdict(row) for row in speed.run(rounds)],
     "search": lambda _: searches.run(),
+    "worst": lambda _: worst.run(),
     "manifold": lambda _: manifold.run(),
     "compare": lambda _: comparison.run(),
 }

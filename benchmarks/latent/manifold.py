@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.latent.searches import Case, _audit
+from unmask.arms.latent_directions import density_of
 from unmask.edits import NO_EDIT, Edit
 from unmask.manifold import OnManifold
 from unmask.models.loading import load_subject
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
 from unmask.organisms import pool
-from unmask.runs.prompts import density_of, prompts_of, token_rows
+from unmask.runs.prompts import prompts_of, token_rows
+from unmask.runs.search import blocks
 from unmask.steering import Bound, Melbo, Response, Within, random_units, typical_norm
 from unmask.steering.compare import behaviours
 from unmask.tasks import load_task
@@ -66,8 +68,7 @@ def run() -> list[dict[str, Any]]:
 
 
 def _model(subject: Subject, rows: list[Row], task: Any) -> list[Compared]:
-    source = max(1, subject.n_layers // 4)
-    target = max(source + 1, subject.n_layers - subject.n_layers // 4)
+    source, target = blocks(subject, None, None)
     prompts = token_rows(subject, rows)
     density = density_of(subject, prompts, source)
     found = []

@@ -39,7 +39,13 @@ def rows(parts: dict[str, Records]) -> Records:
 def write(page: Path, results: dict[str, Any]) -> None:
     """Put the tables into the page, between its marks."""
     parts, text = results["parts"], page.read_text()
-    makers = {"speed": _speed, "search": _search, "manifold": _manifold, "compare": _compare}
+    makers = {
+        "speed": _speed,
+        "search": _search,
+        "worst": _worst,
+        "manifold": _manifold,
+        "compare": _compare,
+    }
     for name, make in makers.items():
         if name not in parts:
             continue
@@ -98,6 +104,23 @@ def _search(records: Records) -> str:
     return _table([*head, "damage", "s"], lines)
 
 
+def _worst(records: Records) -> str:
+    head = ["task", "model", "hides it", "median radius", "twin's", "nearer less farther", "p"]
+    lines = [
+        [
+            one["task"],
+            one["member"],
+            "yes" if one["hides"] else "no",
+            *(f"{median:.3f}" for median in one["medians"]),
+            f"{one['gain']:+.2f}",
+            f"{one['p']:.2g}",
+            f"{one['seconds']:.0f}",
+        ]
+        for one in records
+    ]
+    return _table([*head, "s"], lines)
+
+
 def _manifold(records: Records) -> str:
     head = ["model", "search", "bound", "length", "damage", "vectors that change tokens"]
     lines = [
@@ -129,8 +152,14 @@ def _compare(records: Records) -> str:
             *(f"{one['missed'][kind]:.0%}" for kind in ("gradient", "random", "other seed")),
             f"{one['shapes']['others']['boundary'][0]:.2f}",
             f"{one['shapes']['isotropic']['boundary'][0]:.2f}",
+            *(_in_norms(one["radii"][rule], one["norm"]) for rule in ("plateau", "dct")),
         ]
         for one in records
     ]
     more = ["next tokens found", "missed by gradient", "by random", "by another seed"]
-    return _table([*head, *more, "boundary towards others", "isotropic"], lines)
+    ends = ["boundary towards others", "isotropic", "length by plateau", "by DCT's rule"]
+    return _table([*head, *more, *ends], lines)
+
+
+def _in_norms(radius: float | str, norm: float) -> str:
+    return "none" if isinstance(radius, str) else f"{radius / norm:.2f}"

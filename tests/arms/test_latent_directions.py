@@ -1,11 +1,17 @@
 """Steering vectors as an arm: found on the selection half only, and put back where they belong."""
 
+import json
+
 import pytest
 import torch
 from tiny import subject
 
 from unmask.arms.latent_directions import LatentDirections
 from unmask.edits import AddVector, Constrained
+from unmask.reports import render_audit
+from unmask.runs.audit import run_audit
+from unmask.runs.plan import Thresholds, make_plan
+from unmask.runs.result import Audit
 from unmask.steering import Melbo
 from unmask.tasks import Item, Task, plain_text
 
@@ -65,3 +71,27 @@ def test_under_the_density_bound_edits_are_constrained_and_share_it():
 def test_source_comes_before_target_in_every_model(family):
     s = subject(family)
     assert 0 < LatentDirections.source(s) < LatentDirections.target(s) <= s.n_layers
+
+
+def test_the_evidence_describes_the_directions_and_survives_storage(tmp_path):
+    plan = make_plan(
+        subject("llama"), TASK, [Small()], thresholds=Thresholds(damage_budget_nats=50.0)
+    )
+    audit = run_audit(plan, tmp_path)
+    (evidence,) = audit.evidence
+    assert len(evidence.directions) == 6 and len(evidence.cosines) == 6
+    gains = [evidence.cells[one.index].gain for one in evidence.directions]
+    assert gains == sorted(gains, reverse=True)
+    first = evidence.directions[0]
+    assert len(first.texts) == 2 and len(first.top_tokens) == 8 and 0 < first.percentile < 1
+    assert first.length == pytest.approx(float(_length(evidence, first)), rel=1e-4)
+    again = Audit.from_json(json.loads(json.dumps(audit.to_json())))
+    assert again.evidence == audit.evidence
+    page = render_audit(audit)
+    assert "Directions of" in page and page.count("steered activations are less usual") == 6
+
+
+def _length(evidence, direction):
+    arm = fitted(Small(), make_plan(subject("llama"), TASK, [Small()]).selection)
+    setting = evidence.cells[direction.index].setting
+    return arm.vectors(setting["scale"])[setting["direction"]].norm()

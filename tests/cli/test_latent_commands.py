@@ -85,6 +85,20 @@ def test_plateau_measures_found_vectors_and_compares(place):
     assert (place / "plateau" / "report.html").exists()
 
 
+def test_found_vectors_are_exported(place):
+    run(place, "melbo", "--vectors", "6", "--steps", "1", "--tokens", "2", "--layer", "2")
+    found = str(place / "melbo" / "directions.safetensors")
+    arguments = [sys.executable, "-m", "unmask", "export", found, "--vector", "1"]
+    gguf, checkpoint = place / "control.gguf", place / "steered"
+    more = ["--gguf", str(gguf), "--checkpoint", str(checkpoint), "--model", str(place / "model")]
+    ran = subprocess.run([*arguments, *more], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == [str(gguf), str(checkpoint)]
+    assert gguf.exists() and (checkpoint / "model.safetensors").exists()
+    ran = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 1 and "expected --gguf FILE, or --checkpoint" in ran.stderr
+
+
 def test_without_prompts_neutral_passages_are_read(place):
     ran = run(place, "plateau", "--layers", "1", "--points", "5", "--json", prompts=False)
     assert ran.returncode == 0, ran.stderr

@@ -28,6 +28,12 @@ def test_directions_are_read_back_as_they_were(tmp_path):
     assert [one.name for one in path.parent.iterdir()] == ["found.safetensors"]
 
 
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_vector_that_is_not_there_is_an_error(index):
+    with pytest.raises(SettingError, match="expected a vector between 0 and 2"):
+        directions(8)[index]
+
+
 def test_other_files_are_an_error(tmp_path):
     from safetensors.torch import save_file
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unmask.arms.base import Arm, DirectionMap, Setting
 from unmask.edits import Edit, Positions
+from unmask.manifold import Gaussian
 from unmask.models.batch import TokenRow
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
@@ -93,10 +94,8 @@ class LatentDirections(Arm):
     def bound(self) -> Bound:
         """What the vectors are held to, by activations on the prompts and on neutral text."""
         if self._bound is None:
-            subject = self.subject
-            texts = [subject.encode(a + b)[: subject.n_ctx] for a, b in neutral_texts()]
-            rows = [*map(TokenRow, texts), *self._rows]
-            self._bound = Bound(self.within, fit_density(subject, rows, self.source(subject)))
+            density = density_of(self.subject, self._rows, self.source(self.subject))
+            self._bound = Bound(self.within, density)
         return self._bound
 
     @property
@@ -135,3 +134,9 @@ class LatentDirections(Arm):
     def _where(self) -> tuple[Subject, list[TokenRow], int, int]:
         subject = self.subject
         return subject, self._rows[:N_PROMPTS], self.source(subject), self.target(subject)
+
+
+def density_of(subject: Subject, rows: Sequence[TokenRow], layer: int) -> Gaussian:
+    """Fit a density to what enters a block, on neutral text and on prompts."""
+    texts = [subject.encode(a + b)[: subject.n_ctx] for a, b in neutral_texts()]
+    return fit_density(subject, [*map(TokenRow, texts), *rows], layer)

@@ -26,7 +26,7 @@ Layer = Annotated[
     int | None, typer.Option(help="Block whose input is changed; by default a quarter down.")
 ]
 To = Annotated[
-    int | None, typer.Option(help="Block at whose input the change is read; by default two thirds.")
+    int | None, typer.Option(help="Block at whose input the change is read; by default 3/4 down.")
 ]
 Radius = Annotated[
     str,
@@ -154,6 +154,43 @@ def plateau(
     if compare:
         console.print(_comparisons(result))
     console.print(f"report  {out / 'report.html'}", soft_wrap=True)
+
+
+def export(
+    directions: Annotated[Path, typer.Argument(help="A file of `unmask melbo` or `unmask dct`.")],
+    vector: Annotated[int, typer.Option(help="Number of the vector, as in the report.")],
+    gguf: Annotated[
+        Path | None, typer.Option(help="Write a control vector for llama.cpp to this file.")
+    ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="llama.cpp's name of the model's architecture.")
+    ] = "llama",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Write a checkpoint that is steered by a bias to this folder."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model, for --checkpoint: a folder, a hub id, pool:NAME.")
+    ] = None,
+    dtype: Dtype = "auto",
+) -> None:
+    """Export a steering vector to llama.cpp, or as a checkpoint that transformers runs steered."""
+    from unmask.steering import Directions, export_biased, export_gguf
+
+    if gguf is None and (checkpoint is None or model is None):
+        raise SettingError(
+            "expected --gguf FILE, or --checkpoint FOLDER with --model MODEL, got neither. Choose "
+            "what to write."
+        )
+    found = Directions.load(directions)
+    if gguf is not None:
+        export_gguf(found, vector, gguf, architecture)
+        print(gguf)
+    if checkpoint is not None and model is not None:
+        from unmask.api import as_subject
+
+        export_biased(as_subject(model, dtype=dtype), found, vector, checkpoint)
+        print(checkpoint)
 
 
 def _search(

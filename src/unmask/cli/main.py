@@ -145,6 +145,7 @@ def report(
 app.command()(latent.melbo)
 app.command()(latent.dct)
 app.command()(latent.plateau)
+app.command()(latent.export)
 
 
 def main() -> None:

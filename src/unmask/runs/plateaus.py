@@ -15,11 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask import steering
+from unmask.arms.latent_directions import density_of
 from unmask.errors import SettingError
 from unmask.models.batch import TokenRow
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
-from unmask.runs.prompts import density_of, token_rows
+from unmask.runs.prompts import token_rows
 from unmask.runs.search import N_SEARCHED, blocks, or_message
 from unmask.steering.compare import Comparison, compare
 
@@ -165,7 +166,7 @@ def _layer(
                 _powers(subject, prompts, layer, ways[0], radius),
             )
         )
-    source, target = blocks(subject, layer, max(layer + 1, subject.n_layers * 2 // 3))
+    source, target = blocks(subject, layer, None)
     response = steering.Response(subject, prompts[:N_SEARCHED], source, target)
     radii: dict[str, float | str] = {
         "plateau": or_message(lambda: steering.plateau_radius(curves)),

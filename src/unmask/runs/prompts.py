@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from unmask.manifold import Gaussian
 from unmask.models.batch import TokenRow
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
-from unmask.steering import fit_density
 from unmask.tasks import Task, row
 from unmask.tasks.damage import neutral_texts
 
@@ -40,12 +38,6 @@ def prompts_of(
 def token_rows(subject: Subject, rows: Sequence[Row]) -> list[TokenRow]:
     """Tokenize prompts."""
     return [TokenRow(subject.encode(r.text, templated=r.templated), key=r.key) for r in rows]
-
-
-def density_of(subject: Subject, rows: Sequence[TokenRow], layer: int) -> Gaussian:
-    """Fit a density to what enters a block, on neutral text and on prompts."""
-    texts = [subject.encode(a + b)[: subject.n_ctx] for a, b in neutral_texts()]
-    return fit_density(subject, [*map(TokenRow, texts), *rows], layer)
 
 
 def _turn(subject: Subject, text: str, key: int) -> Row:

@@ -10,13 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from jaxtyping import Float
+from torch import Tensor
+
 from unmask import steering
+from unmask.arms.latent_directions import LatentDirections, density_of
 from unmask.edits import Positions
 from unmask.errors import SettingError
 from unmask.models.batch import TokenRow
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
-from unmask.runs.prompts import density_of, token_rows
+from unmask.runs.prompts import token_rows
 from unmask.steering.describe import Description, describe, most_different, similarities
 
 Radius = float | Literal["plateau", "dct"]
@@ -89,7 +93,7 @@ def search(
         rows: Prompts; the first 16 are searched over, the first 3 are continued.
         method: Such as `steering.Melbo()` or `steering.Dct()`.
         source: Block whose input is changed; by default at a quarter of the depth.
-        target: Block at whose input the change is read; by default at two thirds.
+        target: Block at whose input the change is read; by default at three quarters.
         radius: Share of the stream's median norm, or a rule.
         positions: To which tokens the vectors are added.
         within: What bounds them besides.
@@ -126,17 +130,8 @@ def search(
         max_new_tokens=max_new_tokens,
     )
     name, settings = type(method).__name__, dict(vars(method))
-    provenance = {
-        "method": name,
-        "settings": settings,
-        "radius": length,
-        "target": target,
-        "within": within,
-        "model": subject.name,
-        "weights_hash": subject.provenance["weights_hash"],
-    }
-    path = out / "directions.safetensors"
-    steering.Directions(vectors, source, positions, provenance).save(path)
+    provenance = {"method": name, "settings": settings, "radius": length, "target": target}
+    path = _save(subject, vectors, source, positions, {**provenance, "within": within}, out)
     cosines = similarities(plain, vectors[chosen]).tolist()
     return SearchResult(
         model=subject.name,
@@ -158,6 +153,20 @@ def search(
         cosines=tuple(tuple(line) for line in cosines),
         file=path.name,
     )
+
+
+def _save(
+    subject: Subject,
+    vectors: Float[Tensor, "vectors d_model"],
+    source: int,
+    positions: Positions,
+    provenance: Mapping[str, Any],
+    out: Path,
+) -> Path:
+    path = out / "directions.safetensors"
+    of = {"model": subject.name, "weights_hash": subject.provenance["weights_hash"]}
+    steering.Directions(vectors, source, positions, {**provenance, **of}).save(path)
+    return path
 
 
 def radii_by_rule(
@@ -191,9 +200,8 @@ def blocks(subject: Subject, source: int | None, target: int | None) -> tuple[in
     Raises:
         SettingError: If they are not blocks of the model in this order.
     """
-    first = min(max(1, subject.n_layers // 4), subject.n_layers - 1) if source is None else source
-    last = min(max(first + 1, subject.n_layers * 2 // 3), subject.n_layers)
-    last = last if target is None else target
+    first = LatentDirections.source(subject) if source is None else source
+    last = max(first + 1, LatentDirections.target(subject)) if target is None else target
     if not 0 <= first < last <= subject.n_layers:
         raise SettingError(
             f"expected 0 <= source < target <= {subject.n_layers} (the model's number of blocks), "

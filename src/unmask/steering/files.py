@@ -32,6 +32,19 @@ class Directions:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """How they were found: method, settings, radius, the subject's weights hash."""
 
+    def __getitem__(self, index: int) -> Float[Tensor, " d_model"]:
+        """One of the vectors.
+
+        Raises:
+            SettingError: If there is no such vector.
+        """
+        if not 0 <= index < len(self.vectors):
+            raise SettingError(
+                f"expected a vector between 0 and {len(self.vectors) - 1}, got {index}. The report "
+                "of the search shows their numbers."
+            )
+        return self.vectors[index]
+
     def save(self, path: Path) -> None:
         """Write one safetensors file; its metadata hold everything but the vectors."""
         metadata = {
@@ -105,7 +118,7 @@ def export_gguf(directions: Directions, index: int, path: Path, model_type: str)
     writer = gguf.GGUFWriter(path, "controlvector")
     writer.add_string("controlvector.model_hint", model_type)
     writer.add_uint32("controlvector.layer_count", 1)
-    vector = directions.vectors[index].detach().float().cpu().numpy()
+    vector = directions[index].detach().float().cpu().numpy()
     writer.add_tensor(f"direction.{directions.layer - 1}", vector)
     try:
         writer.write_header_to_file()
@@ -138,7 +151,7 @@ def export_biased(subject: Subject, directions: Directions, index: int, folder: 
         )
     decoder = subject.decoder
     linear = _writer(part(decoder.blocks[directions.layer - 1], decoder.family.mlp_out))
-    vector = directions.vectors[index]
+    vector = directions[index]
     if linear is not None and isinstance(linear.bias, Tensor):
         before = linear.bias.clone()
         try:
