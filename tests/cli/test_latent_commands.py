@@ -70,6 +70,14 @@ def test_dct_prints_a_table_without_model_text(place):
     assert "script" not in ran.stdout
 
 
+def test_prompts_of_several_lines_come_from_json(place):
+    (place / "prompts.json").write_text(json.dumps(["User: a\nBot:", "User: bb\nBot:"]))
+    options = ("--prompts", str(place / "prompts.json"), "--vectors", "2", "--steps", "1")
+    ran = run(place, "melbo", *options, "--tokens", "2", "--json", prompts=False)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["prompts"] == ["User: a\nBot:", "User: bb\nBot:"]
+
+
 def test_plateau_measures_found_vectors_and_compares(place):
     run(place, "melbo", "--vectors", "6", "--steps", "1", "--tokens", "2")
     found = place / "melbo" / "directions.safetensors"
@@ -128,11 +136,16 @@ def test_bad_options_are_clear_errors(fail, command, more, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "expected a text file of prompts"), ("\n \n", "got an empty file")],
+    ("name", "content", "message"),
+    [
+        ("a.txt", None, "expected a file of prompts"),
+        ("a.txt", "\n \n", "got an empty file"),
+        ("a.json", "{", "expected a file of prompts"),
+        ("a.json", "[1]", "expected a list of texts"),
+    ],
 )
-def test_bad_prompt_files_are_clear_errors(fail, content, message, tmp_path):
-    path = tmp_path / "prompts.txt"
+def test_bad_prompt_files_are_clear_errors(fail, name, content, message, tmp_path):
+    path = tmp_path / name
     if content is not None:
         path.write_text(content)
     assert message in fail("melbo", "--prompts", str(path), prompts=False)

@@ -17,7 +17,8 @@ TaskName = Annotated[
     str | None, typer.Option(help="Its questions are the prompts: a file, cloze:CORPUS, pool:NAME.")
 ]
 PromptFile = Annotated[
-    Path | None, typer.Option(help="A text file with one prompt a line, instead of a task.")
+    Path | None,
+    typer.Option(help="A file with a prompt a line, or a .json list of them."),
 ]
 Prompt = Annotated[
     list[str] | None, typer.Option(help="A prompt, instead of a task; may be given several times.")
@@ -254,26 +255,33 @@ def _prepare(
         )
     asked = None if task is None and not model.startswith("pool:") else read_task(model, task)
     if file is not None:
-        texts = _lines(file)
+        texts = _read(file)
     if texts:
         asked = None
     subject = as_subject(model, dtype=options[0], device=options[1])
     return subject, prompts_of(subject, asked, texts or ())
 
 
-def _lines(path: Path) -> list[str]:
+def _read(path: Path) -> list[str]:
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        prompts = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError) as error:
         raise SettingError(
-            f"expected a text file of prompts at {str(path)!r}, got: {error}. Give a UTF-8 file "
-            "with one prompt a line."
+            f"expected a file of prompts at {str(path)!r}, got: {error}. Give a UTF-8 text file "
+            "with one prompt a line, or a .json list of texts."
         ) from error
-    if not lines:
+    if not isinstance(prompts, list) or not all(isinstance(one, str) for one in prompts):
+        raise SettingError(
+            f"expected a list of texts in {str(path)!r}, got something else. Write it as "
+            '["first prompt", "second prompt"].'
+        )
+    kept = [one for one in prompts if one.strip()]
+    if not kept:
         raise SettingError(
             f"expected prompts in {str(path)!r}, got an empty file. Write one a line."
         )
-    return lines
+    return kept
 
 
 def _found(result: Any) -> Table:
