@@ -122,14 +122,15 @@ def _worst(records: Records) -> str:
 
 
 def _manifold(records: Records) -> str:
-    head = ["model", "search", "bound", "length", "damage", "vectors that change tokens"]
+    head = ["model", "search", "bound", "tokens", "length", "damage", "vectors that change tokens"]
     lines = [
         [
             one["model"],
             one["search"],
             one["within"],
+            one["positions"],
             f"{one['radius']:.2f}",
-            f"{one['damage_nats']:.2f}",
+            f"{one['damage_nats']:.2g}",
             f"{one['changing']:.0%}",
             f"{one['nats_per_token']:.2f} ({one['nats_unedited']:.2f})",
             "" if one["gain"] is None else f"{one['gain']:+.2f}" + ("*" if one["p"] < 0.01 else ""),
