@@ -33,6 +33,19 @@ def rows(parts: dict[str, Records]) -> Records:
                         "met": None,
                     }
                 )
+    found += _mean_missed(parts.get("compare", []))
+    return found
+
+
+def _mean_missed(records: Records) -> Records:
+    """Share of next tokens missed, over models and blocks, for each length and kind."""
+    found: Records = []
+    for share in dict.fromkeys(one["share"] for one in records):
+        some = [one["missed"] for one in records if one["share"] == share]
+        for kind in some[0]:
+            mean = sum(missed[kind] for missed in some) / len(some)
+            name = f"next tokens found at {share:g} norms, mean share missed by {kind}"
+            found.append({"workload": name, "figure": mean, "target": None, "met": None})
     return found
 
 
