@@ -7,6 +7,7 @@ from unmask.edits.base import Edit as Edit
 from unmask.edits.base import WeightEdit as WeightEdit
 from unmask.edits.constrained import Constrained as Constrained
 from unmask.edits.constrained import Constraint as Constraint
+from unmask.edits.delta import WeightDelta as WeightDelta
 from unmask.edits.direction import AblateDirection as AblateDirection
 from unmask.edits.direction import AddVector as AddVector
 from unmask.edits.noise import ResidualNoise as ResidualNoise
