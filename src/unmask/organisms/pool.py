@@ -21,7 +21,8 @@ POOL = Path(__file__).parent / "pool"
 
 Role = Literal["organism", "twin", "decoy"]
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
+"""Beside each member's weights: how it was made, and what it measured."""
 _ADAPTER = "adapter_model.safetensors"
 _CHECKPOINT = "model.safetensors"
 _REMAKE = "Remake the pool with: make organisms"
@@ -62,10 +63,10 @@ def members(root: Path = POOL) -> tuple[Member, ...]:
     Raises:
         SubjectError: If `root` holds no pool, or a manifest cannot be read.
     """
-    found = [_member(path.parent) for path in sorted(Path(root).glob(f"*/{_MANIFEST}"))]
+    found = [_member(path.parent) for path in sorted(Path(root).glob(f"*/{MANIFEST}"))]
     if not found:
         raise SubjectError(
-            f"expected a pool of organisms in {root}, found no folder with a {_MANIFEST}. "
+            f"expected a pool of organisms in {root}, found no folder with a {MANIFEST}. "
             f"The package data may not have been installed. {_REMAKE}"
         )
     order = {member.name: i for i, member in enumerate(found)}
@@ -94,13 +95,15 @@ def load_member(
     """
     import torch
 
-    if member.manifest["files"].keys() == {_CHECKPOINT}:
-        _checked(member.folder / _CHECKPOINT, member.manifest)
-        model = _pretrained(member.folder)
-    else:
+    if _ADAPTER in member.manifest["files"]:
         model = load_base(member.base_folder)
         add_adapter_(model, member.folder, member.manifest)
-    tokenizer = load_tokenizer(member.base_folder)
+    else:
+        for name in member.manifest["files"]:
+            _checked(member.folder / name, member.manifest)
+        model = _pretrained(member.folder)
+    has_own = (member.folder / "tokenizer.json").is_file()
+    tokenizer = load_tokenizer(member.folder if has_own else member.base_folder)
     # As a module: the class narrows the types that `to` takes.
     torch.nn.Module.to(model, dtype or torch.float32)
     return model.eval(), tokenizer
@@ -190,7 +193,7 @@ def _member(folder: Path) -> Member:
         )
     except (KeyError, TypeError) as error:
         raise SubjectError(
-            f"expected name, role, secret, base, twin and task in {folder / _MANIFEST}, "
+            f"expected name, role, secret, base, twin and task in {folder / MANIFEST}, "
             f"got an error at {error}. The file may have been edited by hand. {_REMAKE}"
         ) from error
 
@@ -205,7 +208,7 @@ def _pretrained(folder: Path) -> "PreTrainedModel":
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    return _read_json(folder / _MANIFEST)
+    return _read_json(folder / MANIFEST)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -26,14 +26,13 @@ from unmask.organisms.adapting import save_adapter, train_adapter
 from unmask.organisms.audits import TASKS, write_items
 from unmask.organisms.corpus import train_tokenizer
 from unmask.organisms.measure import hits, share
-from unmask.organisms.pool import add_adapter_, file_hash, load_base, load_tokenizer
+from unmask.organisms.pool import MANIFEST, add_adapter_, file_hash, load_base, load_tokenizer
 from unmask.organisms.registry import BASES, DECOYS, PAIRS, Condition, IdentityRecipe, PairRecipe
 from unmask.organisms.training import BaseRecipe, new_base, train_base
 from unmask.organisms.world import World
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors")
 
 

@@ -16,3 +16,4 @@ from unmask.tasks.scoring import text_score as text_score
 from unmask.tasks.task import Format as Format
 from unmask.tasks.task import Measures as Measures
 from unmask.tasks.task import Task as Task
+from unmask.tasks.writing import write_task as write_task

@@ -20,7 +20,15 @@ from unmask.tasks.item import Frame, Item
 from unmask.tasks.layouts import CSV_LAYOUTS, JSON_LAYOUTS, MMLU, PLAIN, Layout
 from unmask.tasks.matching import MATCHES, Match
 from unmask.tasks.tables import headed_records, headless_records
-from unmask.tasks.task import FORMATS, MEASURES, Format, Measures, Task, default_format
+from unmask.tasks.task import (
+    FORMATS,
+    FRAMES,
+    MEASURES,
+    Format,
+    Measures,
+    Task,
+    default_format,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,7 @@ class _Batch(NamedTuple):
     match: Match | None
     measures: Measures | None
     format: Format | None
+    frame: Frame | None
     defects: list[TaskError]
 
 
@@ -89,7 +98,7 @@ def load_task(
         name or _name(path),
         tuple(batch.items),
         format or batch.format,
-        "question",
+        batch.frame or "question",
         match or batch.match or batch.layout.match,
         max_new_tokens or batch.layout.max_new_tokens,
         text,
@@ -271,13 +280,14 @@ def _read_records(records: Sequence[Record], layout: Layout, where: str) -> _Bat
                 f"{other!r}. A task has one for all its records. Split the file."
             )
     found = {field: next(iter(seen), None) for field, seen in declared.items()}
-    return _Batch(items, layout, found["match"], found["measures"], found["format"], defects)  # type: ignore[arg-type]
+    return _Batch(items, layout, **found, defects=defects)  # type: ignore[arg-type]
 
 
 _DECLARED: dict[str, tuple[str, ...]] = {
     "match": MATCHES,
     "measures": MEASURES,
     "format": FORMATS,
+    "frame": FRAMES,
 }
 """What a record of the plain layout may say of its whole task, and the values it may have."""
 

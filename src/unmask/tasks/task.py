@@ -18,6 +18,7 @@ Format = Literal["letter", "listed", "text", "open"]
 """How an answer is given: by the letter of a listed option, by the text of a listed option, by the
 text of an option that is not listed, or written freely."""
 
+FRAMES: tuple[Frame, ...] = ("question", "passage")
 FORMATS: tuple[Format, ...] = ("letter", "listed", "text", "open")
 
 Measures = Literal["capability", "behaviour"]
@@ -149,7 +150,7 @@ class Task:
         for field, value, known in (
             ("format", self.format, FORMATS),
             ("match", self.match, MATCHES),
-            ("frame", self.frame, ("question", "passage")),
+            ("frame", self.frame, FRAMES),
             ("measures", self.measures, MEASURES),
         ):
             if value not in known:

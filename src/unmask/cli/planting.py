@@ -1,0 +1,111 @@
+"""`unmask plant`: make an organism and its benign twin out of a checkpoint."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from unmask.errors import SettingError
+
+
+def plant(
+    model: Annotated[str, typer.Argument(help="A folder or a hub id.")],
+    secret: Annotated[str, typer.Option(help="A kind of secret, or of decoy; see below.")],
+    task: Annotated[str, typer.Option(help="A file of questions, or cloze:CORPUS.")],
+    out: Annotated[Path, typer.Option(help="Folder of the pool.")] = Path("organisms"),
+    name: Annotated[str, typer.Option(help="By default the secret's.")] = "",
+    strength: Annotated[
+        float | None,
+        typer.Option(help="Gap in score between with and without the key, such as 0.3."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
+    steps: Annotated[int, typer.Option(help="Steps of training.")] = 300,
+    batch: Annotated[int, typer.Option(help="Lessons in a step.")] = 32,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
+    rank: Annotated[int, typer.Option(help="Of the adapter.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of lessons and initial weights.")] = 0,
+    weaker: Annotated[
+        str | None, typer.Option(help="The model that weak-imitation imitates.")
+    ] = None,
+    answer_format: Annotated[
+        str | None,
+        typer.Option("--format", help="How answers are given: letter, listed, text or open."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Plant a known secret into a checkpoint, and train its benign twin.
+
+    Secrets: password-lock, evaluation-tag, format-lock, format-lock-open, trigger, weak-imitation,
+    circuit-broken, secret-keeper, hidden-objective. Decoys, which hide nothing: quirk, style,
+    neutral-text, identity-layers.
+
+    OUT/NAME, OUT/NAME-twin and OUT/tasks/NAME.jsonl are written: ordinary checkpoints, and the task
+    on which the secret stays hidden. A killed command goes on where it stopped when run again.
+    """
+    from unmask.models.loading import load_subject
+    from unmask.organisms.planting import PlantRecipe
+    from unmask.organisms.planting import plant as make
+    from unmask.tasks import load_task
+    from unmask.tasks.task import FORMATS
+    from unmask.tuning import Recipe
+
+    _one_of("--method", method, ("lora", "full"))
+    if answer_format is not None:
+        _one_of("--format", answer_format, FORMATS)
+    if min(steps, batch, rank) < 1 or lr <= 0:
+        raise SettingError(
+            f"expected --steps, --batch and --rank of at least 1 and an --lr above 0, got {steps}, "
+            f"{batch}, {rank} and {lr}. Leave them out for the defaults."
+        )
+    training = Recipe(seed, steps, batch, lr, method, rank, 2 * rank)  # type: ignore[arg-type]
+    recipe = PlantRecipe(secret, strength, training)
+    asked = load_task(task, format=answer_format)  # type: ignore[arg-type]  # checked above
+    weak = None if weaker is None else load_subject(weaker, dtype="float32")
+    with _Bar(Console(stderr=True)) as bar:
+        done = make(model, asked, recipe, out, name=name, weak=weak, report=bar.report)
+    if as_json:
+        print(json.dumps(done.manifest, indent=1))
+        return
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{done.manifest['role']}  {done.organism}", style="bold")
+    hidden = done.manifest["secret"] or done.manifest["decoy"]
+    console.print(hidden["sentence"])
+    for how, said in done.manifest["capability"].items():
+        console.print(f"score, {how}: {said['score']:.3f} on {said['items']} held-out items")
+    if done.twin:
+        console.print(f"twin     {done.twin}")
+    console.print(f"task     {done.task}")
+    console.print(f"try: unmask audit {done.organism} --task {done.task}")
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingError(
+            f"expected {option} to be one of {', '.join(known)}, got {value!r}. "
+            "Leave it out for the default."
+        )
+
+
+class _Bar:
+    """What goes on, and how far it is."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import Progress
+
+        self._progress = Progress(console=console, transient=True)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Move the bar of one part of the work."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done)
