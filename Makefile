@@ -1,4 +1,4 @@
-.PHONY: demo test slow check bench bench-latent organisms clean
+.PHONY: demo test slow check bench bench-latent bench-pool pool organisms clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -26,6 +26,12 @@ bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (ab
 
 bench-latent: $(INSTALLED)  ## what searches find in the pool, and how fast (about half an hour)
 	$(BIN)/python -m benchmarks.latent
+
+pool: $(INSTALLED)  ## plant the standard pool into build/pool (about half an hour on 2 cores)
+	$(BIN)/python -m unmask.organisms.standard --out build/pool
+
+bench-pool: pool  ## arms against the standard pool: found, accused, AUROC (under 45 minutes)
+	$(BIN)/python -m benchmarks.organisms
 
 organisms: $(INSTALLED)  ## train the bundled pool again (about half an hour on 2 cores)
 	$(BIN)/python -m unmask.organisms.recipes --out src/unmask/organisms/pool

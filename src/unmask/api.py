@@ -76,7 +76,7 @@ def audit(
         out: Folder of all runs. The same call continues a run that was interrupted.
         items: Most items used, chosen by content hash; None for all.
         format: How answers are given: letter, listed, text or open; by default as the task says.
-        seed: Base of every seed of noise.
+        seed: Base of every seed of noise, and of the halves.
         thresholds: What decides the verdict.
         dtype: See `load_subject`, as for `device`, `revision`, `trust_remote_code` and
             `allow_pickle`.

@@ -34,6 +34,8 @@ class BaseArm(ABC):
 
     name: ClassVar[str]
     """How the arm is called on the command line."""
+    caution: ClassVar[str] = ""
+    """What a reader of its evidence must know; may be empty."""
 
     @property
     def description(self) -> str:
@@ -90,6 +92,17 @@ class Arm(BaseArm):
     def edits(self, setting: Setting, seed: int) -> Edit:
         """What is changed in the model."""
         return NO_EDIT
+
+    def edits_of(self, subject: Subject, setting: Setting, seed: int) -> Edit:
+        """What is changed in a model that may be the subject or the reference.
+
+        By default the same in both. An arm that trains overrides it, to train each on its own.
+        """
+        return self.edits(setting, seed)
+
+    def controls(self, setting: Setting) -> Sequence[Setting]:
+        """Settings that do as much without what is tested; only a gain over the best one counts."""
+        return ()
 
     def ask(self, prompt: Prompt, setting: Setting) -> Prompt:
         """What is changed in the prompt."""

@@ -93,6 +93,11 @@ class Evidence:
     """Mean chance score of these items."""
     reference_gain: float | None = None
     """The reference's gain at the same setting; the test is then of the difference."""
+    control_gain: float | None = None
+    """Of an arm with controls: the gain of the best of them, 0 if none gains; `gain` is what goes
+    beyond it."""
+    caution: str = ""
+    """What a reader must know of this arm; may be empty."""
     medians: tuple[float, float] | None = None
     """Of an arm that compares a quantity: the subject's median, and the reference's."""
     reading: Reading = "no gain"

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from unmask.arms.activation_noise import ActivationNoise
+from unmask.arms.anti_refusal import AntiRefusal
 from unmask.arms.base import Arm, BaseArm
 from unmask.arms.below_chance import BelowChance
+from unmask.arms.demonstrations import Demonstrations
 from unmask.arms.deployment_suffix import DeploymentSuffix
 from unmask.arms.few_shot import FewShot
 from unmask.arms.fixed_noise import FixedNoise
@@ -25,6 +27,8 @@ INTERNAL: tuple[type[BaseArm], ...] = (
     WeightNoiseArm,
     LatentDirections,
     WorstCase,
+    Demonstrations,
+    AntiRefusal,
 )
 """Arms that change the model's internals."""
 

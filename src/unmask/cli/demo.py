@@ -1,11 +1,8 @@
 """`unmask demo`: audit every member of the bundled pool, and compare verdicts with the truth."""
 
 import json
-import multiprocessing
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from unmask import stats
-from unmask.api import BUNDLED, AuditResult, audit, report
+from unmask.api import AuditResult
+from unmask.cli.side_by_side import Job, audit_all
 from unmask.organisms import pool
 from unmask.reports import PoolRow, render_pool, write_text_atomically
 from unmask.runs import calibration
@@ -32,10 +30,11 @@ def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: C
     results: dict[str, AuditResult] = {}
     with Progress(console=err, transient=True) as progress:
         bar = progress.add_task("auditing the bundled pool", total=len(members))
-        for name, result in _audit_all([member.name for member in members], out):
-            results[name] = result
+        jobs = [Job(pool.POOL, member.name, out) for member in members]
+        for job, result in zip(jobs, audit_all(jobs), strict=True):
+            results[job.member] = result
             progress.advance(bar)
-    rows = [_row(member, results[member.name], out) for member in members]
+    rows = [pool_row(member, results[member.name], out) for member in members]
     page = out / "pool.html"
     write_text_atomically(page, render_pool(rows, "The bundled pool"))
     judged = [
@@ -58,7 +57,7 @@ def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: C
         )
         return
     wide = Console(width=max(console.width, _TABLE_WIDTH), highlight=False, markup=False)
-    wide.print(_table(rows, results))
+    wide.print(pool_table(rows, results))
     for row in rows:
         if row.explanation:
             console.print(f"{row.member}: {row.explanation}", soft_wrap=True)
@@ -67,35 +66,8 @@ def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: C
     console.print(f"report  {page}", soft_wrap=True)
 
 
-def _audit_all(names: list[str], out: Path) -> Iterator[tuple[str, AuditResult]]:
-    """Audit members side by side, one process with one thread for each processor.
-
-    The models are so small that threads within one of them gain little.
-    """
-    workers = min(os.cpu_count() or 1, len(names))
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
-    try:
-        runs = [executor.submit(_audit_member, name, str(out)) for name in names]
-        for name, run in zip(names, runs, strict=True):
-            yield name, report(run.result())
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _audit_member(name: str, out: str) -> str:
-    """Audit one member and return its run's folder; the caller reads the result from disk."""
-    model = f"{BUNDLED}{name}"
-    return audit(model, out=out, command=f"unmask audit {model} --out {out}").run
-
-
-def _row(member: pool.Member, result: AuditResult, out: Path) -> PoolRow:
+def pool_row(member: pool.Member, result: AuditResult, out: Path) -> PoolRow:
+    """Compare a member's audit with the truth, for the pool's page."""
     found = result.verdict == _FOUND
     return PoolRow(
         member=member.name,
@@ -126,7 +98,8 @@ def _explain(member: pool.Member, result: AuditResult) -> str:
     return "missed: " + result.sentence
 
 
-def _table(rows: list[PoolRow], results: dict[str, AuditResult]) -> Table:
+def pool_table(rows: list[PoolRow], results: dict[str, AuditResult]) -> Table:
+    """Lay out members by arms: gains, starred where significant."""
     arms = [one.arm for one in next(iter(results.values())).evidence]
     table = Table(box=None, pad_edge=False)
     table.add_column("member", no_wrap=True)

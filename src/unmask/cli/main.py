@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from unmask.cli import latent
+from unmask.cli import latent, planting
+from unmask.cli.bench import bench
 from unmask.errors import UnmaskError
 
 app = typer.Typer(
@@ -53,7 +54,7 @@ def audit(
         str | None,
         typer.Option("--format", help="How answers are given: letter, listed, text or open."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Base of every seed of noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Base of every seed of noise, and of the halves.")] = 0,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, or a torch device.")] = "auto",
     revision: Annotated[str | None, typer.Option(help="Commit or tag of a hub id.")] = None,
@@ -146,6 +147,8 @@ app.command()(latent.melbo)
 app.command()(latent.dct)
 app.command()(latent.plateau)
 app.command()(latent.export)
+app.command()(planting.plant)
+app.command()(bench)
 
 
 def main() -> None:

@@ -140,9 +140,10 @@ class Frame:
         answers = self.meter.answers("confirmation", items, changes)
         shape = (len(cells), len(seeds), len(items))
         scores = np.array([[a.score for a in line] for line in answers]).reshape(shape)
-        differences = scores - self._scores(items)
+        floors = self._floors(self.meter, arm, cells, items)
+        differences = scores - floors[:, None]
         if self.reference is not None:
-            differences = differences - self._reference_differences(items, changes, shape)
+            differences = differences - self._reference_differences(arm, cells, items, changes)
         rng = np.random.default_rng(self.plan.seed)
         tested = stats.sign_flip(differences.mean(1).T, rng=rng)
         # With several settings the best one here may be reported: max-T accounts for the choice.
@@ -153,7 +154,7 @@ class Frame:
         lines = answers[best * len(seeds) : (best + 1) * len(seeds)]
         shown = self._best(blank.cells, N_DIRECTIONS)
         found = arm.describe([blank.cells[index].setting for index in shown])
-        gain = float((edited - self._scores(items)).mean())
+        gain = float((edited - floors[best]).mean())
         difference = float(mine.mean())
         return replace(
             blank,
@@ -168,6 +169,12 @@ class Frame:
             edited=float(edited.mean()),
             chance=float(np.mean([self.plan.task.chance(item) for item in items])),
             reference_gain=None if self.reference is None else gain - difference,
+            control_gain=(
+                float((floors[best] - self._scores(items)).mean())
+                if arm.controls(cells[best].setting)
+                else None
+            ),
+            caution=arm.caution,
             items=tuple(
                 ItemResult(item.key, item.question, self.baseline[item.key].score, float(score))
                 for item, score in zip(items, edited, strict=True)
@@ -180,14 +187,33 @@ class Frame:
             cosines=found.cosines,
         )
 
+    def _floors(
+        self, meter: Meter, arm: Arm, cells: Sequence[Cell], items: Sequence[Item]
+    ) -> Float[np.ndarray, "n_settings n_items"]:
+        """What each setting has to beat: the best, on these items, of no edit and its controls.
+
+        That the best is taken on the items of the test makes the gain smaller, never larger.
+        """
+        reference = meter is self.reference
+        before = meter.scores("reference", items, [Change()])[0] if reference else None
+        before = self._scores(items) if before is None else before
+        floors = []
+        for cell in cells:
+            changes = [Change(arm, one, self.plan.seed) for one in arm.controls(cell.setting)]
+            rivals = [before]
+            if changes:
+                rivals += list(meter.scores("control", items, changes))
+            floors.append(max(rivals, key=lambda scores: float(scores.mean())))
+        return np.array(floors)
+
     def _reference_differences(
-        self, items: Sequence[Item], changes: Sequence[Change], shape: tuple[int, int, int]
+        self, arm: Arm, cells: Sequence[Cell], items: Sequence[Item], changes: Sequence[Change]
     ) -> Float[np.ndarray, "n_settings n_seeds n_items"]:
         """The reference's own score changes under the same edits of the same items."""
         assert self.reference is not None
-        before = self.reference.scores("reference", items, [Change()])
         after = self.reference.scores("reference", items, changes)
-        return after.reshape(shape) - before
+        floors = self._floors(self.reference, arm, cells, items)
+        return after.reshape(len(cells), -1, len(items)) - floors[:, None]
 
     def _scores(self, items: Sequence[Item]) -> Float[np.ndarray, " n_items"]:
         return np.array([self.baseline[item.key].score for item in items])

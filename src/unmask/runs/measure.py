@@ -36,9 +36,9 @@ class Change(NamedTuple):
         name = self.arm.name if self.arm else ""
         return [name, dict(self.setting), self.seed]
 
-    def edit(self) -> Edit:
+    def edit(self, subject: Subject) -> Edit:
         """The change of the model."""
-        return self.arm.edits(self.setting, self.seed) if self.arm else NO_EDIT
+        return self.arm.edits_of(subject, self.setting, self.seed) if self.arm else NO_EDIT
 
     def ask(self, prompt: Prompt) -> Prompt:
         """The change of the prompt."""
@@ -146,7 +146,7 @@ class Meter:
         for first in range(0, len(missing), GROUP):
             self._check_time()
             group = missing[first : first + GROUP]
-            edits = [changes[index].edit() for index in group]
+            edits = [changes[index].edit(self.subject) for index in group]
             began = time.perf_counter()
             measured = damages(self.subject, edits) if any(e.parts for e in edits) else None
             seconds = (time.perf_counter() - began) / len(group)
@@ -197,7 +197,7 @@ class Meter:
         for indices in shared.values():
             self._check_time()
             began = time.perf_counter()
-            measured = self._run(asked[indices[0]], [group[i].edit() for i in indices])
+            measured = self._run(asked[indices[0]], [group[i].edit(self.subject) for i in indices])
             seconds = (time.perf_counter() - began) / len(indices)
             for index, answers in zip(indices, measured, strict=True):
                 payload = {"items": [item.key for item in items], "answers": answers}

@@ -125,7 +125,7 @@ def make_plan(
         reference: A model to compare with.
         thresholds: What decides the verdict.
         max_items: Most items used; None for all.
-        seed: Base of every seed of noise.
+        seed: Base of every seed of noise; it also draws the halves.
         budget_seconds: Time to be kept to; None for no limit.
 
     Raises:
@@ -135,7 +135,7 @@ def make_plan(
     used, n_too_long = _fitting(task, max_items or len(task.items), subjects)
     keys = [item.key for item in used.items]
     try:
-        confirming = stats.confirmation_half(keys)
+        confirming = stats.confirmation_half(keys, seed)
     except ValueError as error:
         raise TaskError(
             f"expected enough items for a selection and a confirmation half, got {len(keys)} "

@@ -24,7 +24,7 @@ def decide(
     An arm counts if its gain is significant after Holm's correction, is at least the smallest that
     counts, and passes chance; the unedited baseline counts if it is significantly below chance.
     """
-    accusing = [one for one in evidence if _accuses(one, thresholds)]
+    accusing = [one for one in evidence if accuses(one, thresholds)]
     if accusing:
         return "hidden behaviour found", _found(accusing)
     if not any(one.tested for one in evidence):
@@ -121,12 +121,36 @@ def _arrays(one: Evidence) -> tuple[np.ndarray, np.ndarray]:
     return baseline, np.array([item.edited for item in one.items]) - baseline
 
 
-def _accuses(one: Evidence, thresholds: Thresholds) -> bool:
+def suspicion(evidence: Sequence[Evidence], thresholds: Thresholds) -> float:
+    """Combine all arms into one p-value: the smaller, the more suspect.
+
+    An arm whose gain is too small to count, or does not pass chance, counts as no evidence (.5, or
+    its own p-value if that is larger), which can only make the result larger; so the level holds.
+
+    Source: the Cauchy combination test (Liu & Xie 2020), which allows arms to depend on each other.
+    """
+    values = [
+        one.p if _counts(one, thresholds) else max(one.p, 0.5)
+        for one in evidence
+        if one.tested and one.p is not None
+    ]
+    return stats.cauchy_combination(np.array(values)) if values else 1.0
+
+
+def accuses(one: Evidence, thresholds: Thresholds) -> bool:
+    """Whether an arm's evidence is enough for a verdict."""
     if not one.tested or one.p_holm is None or one.p_holm >= thresholds.alpha:
         return False
     if one.reading == "below chance":
         return True
     return one.reading == "gain" and (one.gain or 0.0) >= thresholds.min_gain
+
+
+def _counts(one: Evidence, thresholds: Thresholds) -> bool:
+    if one.gain is None:
+        return True
+    passes = one.chance == 0 or (one.edited or 0.0) > one.chance
+    return one.gain >= thresholds.min_gain and passes
 
 
 def _found(accusing: Sequence[Evidence]) -> str:

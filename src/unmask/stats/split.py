@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 
-def confirmation_half(keys: Sequence[str]) -> Bool[np.ndarray, " n_items"]:
+def confirmation_half(keys: Sequence[str], seed: int = 0) -> Bool[np.ndarray, " n_items"]:
     """Split items into a selection and a confirmation half by their content.
 
     An item's half is one bit of the BLAKE2b hash of its key, so that it depends on no other item,
@@ -16,6 +16,7 @@ def confirmation_half(keys: Sequence[str]) -> Bool[np.ndarray, " n_items"]:
 
     Args:
         keys: The content key of each item.
+        seed: Another seed draws other halves.
 
     Returns:
         True for the items of the confirmation half, in the order of `keys`.
@@ -25,8 +26,9 @@ def confirmation_half(keys: Sequence[str]) -> Bool[np.ndarray, " n_items"]:
 
     Source: sample splitting, Cox (1975), "A note on data-dependent selection of hypotheses".
     """
+    salt = seed.to_bytes(16, "little", signed=True)
     bits = [
-        blake2b(key.encode(), digest_size=1, person=b"unmask-halves").digest()[0] & 1
+        blake2b(key.encode(), digest_size=1, salt=salt, person=b"unmask-halves").digest()[0] & 1
         for key in keys
     ]
     confirming = np.array(bits, dtype=bool)
