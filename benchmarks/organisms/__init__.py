@@ -1,0 +1,1 @@
+"""What organisms say about the procedure: arms, error rates, power."""
