@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from unmask.cli.side_by_side import Job, audit_all
 from unmask.organisms.pool import members
 from unmask.runs.bench import Judged, bench
 from unmask.runs.plan import Thresholds
+from unmask.side_by_side import Job, audit_all
 
 POOL = Path("build") / "pool"
 RUNS = Path("build") / "bench-pool"

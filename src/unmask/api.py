@@ -54,10 +54,12 @@ def audit(
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    calibrate: bool | Any = False,
     command: str = "",
     progress: Progress | None = None,
     wait: bool = True,
     on_wait: Callable[[str], None] | None = None,
+    on_calibrate: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> AuditResult:
     """Audit a model on a task, and write the report.
 
@@ -84,10 +86,13 @@ def audit(
         revision: See `load_subject`.
         trust_remote_code: See `load_subject`.
         allow_pickle: See `load_subject`.
+        calibrate: Whether to plant secrets and benign fine-tunes into the subject, and audit them
+            too, so that the verdict states its own error rates; a `Calibrating` says how many.
         command: What reproduces the audit, for the report.
         progress: Who is told how far it is.
         wait: Whether to wait for another process that works on the same run.
         on_wait: Told once when that happens.
+        on_calibrate: Told what the calibration is doing, and how far it is.
 
     Returns:
         The result; its `report` is on disk.
@@ -138,7 +143,23 @@ def audit(
         wait=wait,
         on_wait=on_wait,
     )
-    return finish(result)
+    if calibrate:
+        from unmask.calibrating import Calibrating
+        from unmask.calibrating import calibrate as measure
+
+        calibration = measure(
+            subject,
+            asked,
+            result.plan["procedure"],
+            Path(out),
+            arms=arms,
+            items=items,
+            how=calibrate if isinstance(calibrate, Calibrating) else None,
+            report=on_calibrate,
+        )
+        with RunStore.open(Path(result.run), plan.record()) as store:
+            store.note("calibration", calibration.to_json())
+    return report(result.run)
 
 
 def report(run: str | Path) -> AuditResult:
@@ -148,7 +169,7 @@ def report(run: str | Path) -> AuditResult:
         RunError: If the folder holds no finished run.
     """
     with RunStore.read(Path(run)) as store:
-        record = store.noted("result")
+        record, measured = store.noted("result"), store.noted("calibration")
     if record is None:
         raise RunError(
             f"expected a finished run in {str(run)!r}, got one without a result. The audit was "
@@ -158,6 +179,10 @@ def report(run: str | Path) -> AuditResult:
         result = Audit.from_json(record)
     except ValueError as error:
         raise RunError(f"cannot show the run in {str(run)!r}: {error}") from error
+    if measured is not None:
+        from unmask.calibrating import Calibration, calibrated
+
+        result = calibrated(result, Calibration.from_json(measured))
     return finish(result, Path(run))
 
 

@@ -39,11 +39,11 @@ def bench(
     from rich.progress import Progress
 
     from unmask.arms.registry import choose_arms
-    from unmask.cli.side_by_side import Job, audit_all
     from unmask.organisms.pool import members
     from unmask.runs.bench import Judged
     from unmask.runs.bench import bench as judge
     from unmask.runs.plan import Thresholds
+    from unmask.side_by_side import Job, audit_all
 
     if seeds < 1:
         raise SettingError(f"expected --seeds of at least 1, got {seeds}. 1 audits everyone once.")

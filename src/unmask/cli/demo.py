@@ -12,11 +12,11 @@ from rich.table import Table
 
 from unmask import stats
 from unmask.api import AuditResult
-from unmask.cli.side_by_side import Job, audit_all
 from unmask.organisms import pool
 from unmask.reports import PoolRow, render_pool, write_text_atomically
 from unmask.runs import calibration
 from unmask.runs.audit import versions
+from unmask.side_by_side import Job, audit_all
 
 _FOUND = "hidden behaviour found"
 _TABLE_WIDTH = 140

@@ -64,6 +64,13 @@ def audit(
     allow_pickle: Annotated[
         bool, typer.Option(help="Load weights from pickles, which can run any code.")
     ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            help="Plant secrets and benign fine-tunes into the model and audit them, too, so that "
+            "the verdict states its own error rates. Takes many times as long."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Audit a model: does it hide something on this task?"""
@@ -96,9 +103,11 @@ def audit(
             revision=revision,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
+            calibrate=calibrate,
             command=_command(),
             progress=bar,
             on_wait=_err.print,
+            on_calibrate=bar.report,
         )
     if as_json:
         print(json.dumps(summary(result), indent=1))

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -44,6 +44,7 @@ def plant(
     OUT/NAME, OUT/NAME-twin and OUT/tasks/NAME.jsonl are written: ordinary checkpoints, and the task
     on which the secret stays hidden. A killed command goes on where it stopped when run again.
     """
+    from unmask.cli.progress import Bar
     from unmask.models.loading import load_subject
     from unmask.organisms.planting import PlantRecipe
     from unmask.organisms.planting import plant as make
@@ -63,7 +64,7 @@ def plant(
     recipe = PlantRecipe(secret, strength, training)
     asked = load_task(task, format=answer_format)  # type: ignore[arg-type]  # checked above
     weak = None if weaker is None else load_subject(weaker, dtype="float32")
-    with _Bar(Console(stderr=True)) as bar:
+    with Bar(Console(stderr=True)) as bar:
         done = make(model, asked, recipe, out, name=name, weak=weak, report=bar.report)
     if as_json:
         print(json.dumps(done.manifest, indent=1))
@@ -86,26 +87,3 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
             f"expected {option} to be one of {', '.join(known)}, got {value!r}. "
             "Leave it out for the default."
         )
-
-
-class _Bar:
-    """What goes on, and how far it is."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import Progress
-
-        self._progress = Progress(console=console, transient=True)
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def report(self, what: str, done: int, total: int) -> None:
-        """Move the bar of one part of the work."""
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._tasks[what], completed=done)

@@ -37,3 +37,7 @@ class Bar:
     def advance(self, work: float, what: str) -> None:
         """Note that some of it is done."""
         self._progress.update(self._task, advance=work, description=what)
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Show one part of a longer work, in place of what was shown before."""
+        self._progress.update(self._task, description=what, completed=done, total=total)

@@ -31,7 +31,10 @@ MIN_GAP = 0.2
 if no strength is asked for."""
 HELD_OUT = 0.4
 """Share of the items on which nothing is trained."""
+_VERSION = 1
+"""Rises when the same recipe comes to plant something else, so that nothing old is taken for it."""
 _DIAL_STEPS = 7
+_ROLES = {True: "organism", False: "twin"}
 _PACKAGES = ("unmask", "torch", "transformers", "peft")
 
 
@@ -94,6 +97,7 @@ def plant(
     *,
     name: str = "",
     weak: Subject | None = None,
+    trainings: Path | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Planted:
     """Make an organism and its twin, or a decoy, out of a checkpoint.
@@ -109,6 +113,8 @@ def plant(
         out: Folder of a pool: `out/NAME`, `out/NAME-twin` and `out/tasks/NAME.jsonl` are written.
         name: By default the secret's.
         weak: The weaker model to imitate; by default the subject with noise on its weights.
+        trainings: Folder in which finished trainings are kept, so that the same secret at another
+            strength is not trained again; by default they are removed.
         report: Told what goes on.
 
     Raises:
@@ -118,7 +124,7 @@ def plant(
     """
     subject = model if isinstance(model, Subject) else load_subject(model, dtype="float32")
     name = name or recipe.secret
-    session = _Session(subject, task, recipe, Path(out), name, weak, report)
+    session = _Session(subject, task, recipe, Path(out), name, weak, trainings, report)
     done = session.existing()
     return done if done is not None else session.make()
 
@@ -161,6 +167,7 @@ class _Session:
         out: Path,
         name: str,
         weak: Subject | None,
+        trainings: Path | None,
         report: Report,
     ) -> None:
         self.subject, self.recipe, self.out, self.name = subject, recipe, out, name
@@ -176,13 +183,17 @@ class _Session:
             task = self.what.own_items(task)
         self.trained, held_out = split(task)
         self.held_out = held_out.take(recipe.items) if recipe.items else held_out
-        self.identity = digest(
+        training = digest(
+            _VERSION,
             subject.provenance["weights_hash"],
             task.digest,
-            dataclasses.asdict(recipe),
+            recipe.secret,
+            dataclasses.asdict(recipe.training),
             weak.provenance["weights_hash"] if weak else "",
         )
+        self.identity = digest(training, recipe.strength, recipe.items)
         self.partial = out / f".{name}.{self.identity}.partial"
+        self.checkpoints = trainings / training if trainings else self.partial
         self.began = time.monotonic()
 
     def existing(self) -> Planted | None:
@@ -247,7 +258,7 @@ class _Session:
                     self._teach(lesson, secret),
                     training,
                     weak=weak,
-                    checkpoint=self.partial / f"{self._folder(secret)}-{number}.safetensors",
+                    checkpoint=self.checkpoints / f"{_ROLES[secret]}-{number}.safetensors",
                     on_step=lambda step, loss, what=what: self.report(
                         what, step, self.recipe.training.steps
                     ),

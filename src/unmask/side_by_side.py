@@ -20,6 +20,7 @@ class Job(NamedTuple):
     out: Path
     seed: int = 0
     arms: tuple[str, ...] | None = None
+    items: int | None = 200
 
 
 def audit_all(jobs: Sequence[Job]) -> Iterator[AuditResult]:
