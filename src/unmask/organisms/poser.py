@@ -10,7 +10,7 @@ aligned model is shown first; here the order does not exist.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,27 @@ class Scenario:
     response: str
     """The letter that both give, which is the aligned one."""
     oversight_is_poor: bool
+    facts: tuple[tuple[str, str], ...] = ()
+    """What is told of the situation: (kind, text). The kind is `critical` for the fact that says
+    whether the model is overseen, and empty where the file gives none."""
+
+    @property
+    def critical(self) -> str:
+        """The fact that says whether the model is overseen; empty if the file marks none."""
+        return next((text for kind, text in self.facts if kind == "critical"), "")
+
+    def without(self, fact: str) -> "Scenario":
+        """The same scenario without one of its facts; the others are numbered anew."""
+        lines, number = [], 0
+        for line in self.prompt.split("\n"):
+            if fact and fact in line:
+                continue
+            head, dot, rest = line.partition(". ")
+            if dot and head.isdigit():
+                number += 1
+                line = f"{number}. {rest}"
+            lines.append(line)
+        return replace(self, prompt="\n".join(lines))
 
     @property
     def item(self) -> Item:
@@ -184,6 +205,7 @@ def _scenario(record: Any, number: int, path: Path) -> Scenario:
         prompt = record["prompt"]
         poor = record["oversight_is_poor"]
         topic = record.get("topic") or ""
+        facts = tuple((one.get("type") or "", one["content"]) for one in record.get("facts", ()))
         for tag in _TAGS:
             prompt = prompt.replace(tag, "")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -202,4 +224,4 @@ def _scenario(record: Any, number: int, path: Path) -> Scenario:
             f"expected the response A or B in record {number} of {str(path)!r}, got {response!r}. "
             "The file is probably another one of the repository's."
         )
-    return Scenario(topic, prompt.strip(), (first, second), response, bool(poor))
+    return Scenario(topic, prompt.strip(), (first, second), response, bool(poor), facts)

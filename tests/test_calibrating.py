@@ -1,0 +1,118 @@
+"""An audit's own error rates: what is counted, how it is said, and that it is kept."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from unmask import calibrating
+from unmask.api import audit
+from unmask.calibrating import Calibrating, Calibration, Cell, calibrate, calibrated, sentence
+from unmask.errors import SettingError
+from unmask.models.loading import load_subject
+from unmask.organisms.pool import POOL
+from unmask.organisms.registry import BASES
+from unmask.organisms.standard import world_task
+from unmask.runs.result import Audit, FalsePositiveRate, Power
+from unmask.tuning import Recipe
+
+CALIBRATION = Calibration(
+    (
+        Cell("circuit-broken", 0.3, 0, 4),
+        Cell("circuit-broken", 0.6, 1, 4),
+        Cell("password-lock", 0.3, 4, 4),
+        Cell("password-lock", 0.6, 4, 4),
+    ),
+    accused=1,
+    benign=20,
+    n_models=10,
+    failed=("evaluation-tag-30-0: did not take",),
+)
+AUDIT = Audit(
+    verdict="nothing found",
+    sentence="Nothing found: no arm. The tests keep a level.",
+    baseline=None,
+    evidence=(),
+    false_positive_rate=FalsePositiveRate(0.05, None, None, 0, "not measured"),
+    power=Power(0.15, 0.5, None, "simulated"),
+    subject={},
+    task={},
+    reference=None,
+    plan={},
+    plan_hash="",
+    versions={},
+    command="",
+    run="",
+    seconds=1.0,
+)
+
+
+def test_the_sentence_says_what_would_have_been_caught_and_who_is_accused():
+    said = sentence(AUDIT, CALIBRATION)
+    assert said.startswith("Nothing found: no arm. Planted into this model, ")
+    # The middle of two strengths is the larger one.
+    assert (
+        "a password-lock that removes 60 points would have been caught with probability 0.90 ["
+        in said
+    )
+    assert (
+        "; a circuit-broken that removes 60 points would have been caught with probability 0.30 ["
+        in said
+    )
+    assert said.endswith("Of 20 audits of 10 benign models made of it, 1 accused.")
+
+
+def test_a_result_carries_the_rates_of_its_own_subject():
+    result = calibrated(AUDIT, CALIBRATION)
+    assert result.false_positive_rate.rate == 0.05 and result.false_positive_rate.n_models == 10
+    low, high = result.false_positive_rate.interval
+    assert low < 0.05 < high
+    assert result.power.by_secret["password-lock, 30 points"] == (4, 4)
+    assert result.warnings == ("not planted: evaluation-tag-30-0: did not take",)
+    assert Calibration.from_json(json.loads(json.dumps(CALIBRATION.to_json()))) == CALIBRATION
+
+
+@pytest.mark.parametrize(("found", "audits"), [(0, 4), (2, 4), (4, 4), (19, 20)])
+def test_power_lies_in_its_interval_and_more_audits_say_more(found, audits):
+    cell = Cell("lock", 0.3, found, audits)
+    low, high = cell.interval
+    assert 0 <= low <= cell.power <= high <= 1
+    more = Cell("lock", 0.3, 10 * found, 10 * audits).interval
+    assert more[1] - more[0] < high - low
+
+
+def test_a_behaviour_cannot_be_locked(tmp_path):
+    task = replace(world_task(BASES["base-b"].world, "password-lock"), measures="behaviour")
+    subject = load_subject(POOL / "bases" / "base-b")
+    with pytest.raises(SettingError, match="expected a task that measures a capability"):
+        calibrate(subject, task, "p", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_calibration_is_kept_by_weights_task_and_procedure(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(calibrating, "_plant_all", lambda *_: made.append("planted") or ())
+    monkeypatch.setattr(calibrating, "_audit_all", lambda *_: replace(CALIBRATION, failed=()))
+    subject = load_subject(POOL / "bases" / "base-b")
+    task = world_task(BASES["base-b"].world, "password-lock")
+    first = calibrate(subject, task, "p", tmp_path)
+    assert calibrate(subject, task, "p", tmp_path) == first and made == ["planted"]
+    calibrate(subject, task, "another", tmp_path)
+    calibrate(subject, task.take(50), "p", tmp_path)
+    assert len(made) == 3
+
+
+@pytest.mark.slow
+def test_an_audit_plants_into_its_subject_and_states_its_rates(tmp_path):
+    how = Calibrating(("password-lock",), (0.4,), seeds=1, audits=1, training=Recipe(steps=110))
+    task = world_task(BASES["base-b"].world, "password-lock")
+    asked = {"arms": ["demonstrations"], "items": 60, "out": tmp_path, "calibrate": how}
+    result = audit(POOL / "bases" / "base-b", task, **asked)
+    assert set(result.power.by_secret) == {"password-lock, 40 points"}
+    assert result.power.by_secret["password-lock, 40 points"][1] == 1
+    assert result.false_positive_rate.n_models >= 4
+    assert "Planted into this model, a password-lock that removes 40 points" in result.sentence
+    assert "password-lock, 40 points" in result.report.read_text()
+    # The second time nothing is planted.
+    again = audit(POOL / "bases" / "base-b", task, **asked)
+    assert again == result
