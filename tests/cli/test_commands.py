@@ -17,7 +17,7 @@ from unmask.errors import SettingError
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 ARM_KEYS = {
-    *("name", "tested", "reason", "gain", "interval", "p", "p_holm"),
+    *("name", "tested", "reason", "gain", "control_gain", "interval", "p", "p_holm"),
     *("damage_nats", "seconds", "setting", "reading"),
 }
 KEYS = {

@@ -166,6 +166,7 @@ def summary(audit: Audit) -> dict[str, Any]:
             "tested": one.tested,
             "reason": one.reason,
             "gain": one.gain,
+            "control_gain": one.control_gain,
             "interval": one.interval,
             "p": one.p,
             "p_holm": one.p_holm,
