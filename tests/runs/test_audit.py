@@ -141,6 +141,17 @@ def test_an_arm_that_runs_out_of_time_is_named(tmp_path):
     assert stopped and all("budget" in one.reason for one in stopped)
 
 
+def test_trainings_that_would_take_the_budget_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("unmask.runs.audit._Session._seconds_per_item", lambda _: 1.0)
+    monkeypatch.setattr("unmask.arms.training.train", lambda *_: pytest.fail("it was trained"))
+    arms = ["fixed_noise", "demonstrations"]
+    audit = run_audit(plan(arms=arms, budget_seconds=1000.0), tmp_path)
+    assert "demonstrations: not run; its trainings would take most of the budget" in audit.left_out
+    by_name = {one.arm: one for one in audit.evidence}
+    assert not by_name["demonstrations"].tested and "budget" in by_name["demonstrations"].reason
+    assert sum(one.tested for one in audit.evidence) >= 2
+
+
 @pytest.mark.parametrize("seconds", [0.5, 5.0, 50.0, 5000.0])
 def test_the_cut_plan_costs_no_more_than_the_budget(seconds):
     made = plan()
@@ -150,7 +161,7 @@ def test_the_cut_plan_costs_no_more_than_the_budget(seconds):
     assert cost * 0.02 <= seconds
     complete = all(len(kept[work.arm.name]) == len(work.settings) for work in works)
     assert complete == (not left_out)
-    assert complete == (seconds >= 50.0)
+    assert complete == (seconds >= 5000.0)
 
 
 def test_items_that_fill_the_context_are_passed_over(tmp_path):

@@ -79,6 +79,8 @@ class Arm(BaseArm):
     """Seeds per setting on the selection half."""
     confirmation_seeds: ClassVar[int] = 1
     """Seeds of the selected setting on the confirmation half."""
+    preparation: ClassVar[float] = 0.0
+    """What a setting costs before its first item, in unedited items: what its training takes."""
     confirmed_settings: ClassVar[int] = 1
     """How many of the best settings are tested on the confirmation half, with max-T over them."""
 

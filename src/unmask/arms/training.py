@@ -22,6 +22,8 @@ class TrainingArm(Arm):
     )
     recipe: ClassVar[Recipe] = Recipe(steps=32, batch=8, lr=3e-3, warm_up=4)
     """How the adapter is trained; a setting may have an `lr` of its own."""
+    preparation = 3.0 * 32 * 8
+    """Forward and backward, steps and lessons."""
 
     def __init__(self) -> None:
         """Start untrained; an adapter is trained when its setting is first needed."""

@@ -226,7 +226,14 @@ class _Session:
     def _cut(self, works: dict[str, budget.Work]) -> dict[str, Any]:
         """Choose the settings that are scored: within the damage budget, and as many as fit."""
         left_out = []
+        per_item = self._seconds_per_item()
         for name, work in works.items():
+            preparing = work.arm.preparation * len(work.settings) * per_item
+            remaining = self.deadline - time.monotonic()
+            if work.arm.preparation and preparing > budget.PREPARATION_SHARE * remaining:
+                works[name] = replace(work, settings=())
+                left_out.append(f"{name}: not run; its trainings would take most of the budget")
+                continue
             try:
                 damages = self.meter.damages(work.arm, work.settings, self.plan.seed)
             except OutOfTimeError:

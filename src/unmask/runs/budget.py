@@ -19,6 +19,8 @@ BASELINE_SHARE = 0.06
 """Share of the remaining time that the unedited items should take, so that the arms find room."""
 MOST_BASELINE_SHARE = 0.25
 """Share that they may take for the sake of `FEW_ITEMS`."""
+PREPARATION_SHARE = 0.3
+"""Share of the remaining time that the trainings of one arm may take."""
 FEW_ITEMS = 60
 """Fewer items than this find only very large gains."""
 
@@ -39,7 +41,8 @@ class Work:
         selected = len(plan.selection) * n * arm.selection_seeds
         confirmed = min(n, arm.confirmed_settings) * arm.confirmation_seeds
         both = 2 if plan.reference is not None else 1
-        return self.cost * (selected + both * confirmed * len(plan.confirmation) + 3 * n)
+        run = self.cost * (selected + both * confirmed * len(plan.confirmation) + 3 * n)
+        return run + n * arm.preparation
 
 
 def estimate(plan: Plan) -> list[Work]:

@@ -146,7 +146,7 @@ class Meter:
         for first in range(0, len(missing), GROUP):
             self._check_time()
             group = missing[first : first + GROUP]
-            edits = [changes[index].edit(self.subject) for index in group]
+            edits = [self._edit(changes[index]) for index in group]
             began = time.perf_counter()
             measured = damages(self.subject, edits) if any(e.parts for e in edits) else None
             seconds = (time.perf_counter() - began) / len(group)
@@ -197,7 +197,7 @@ class Meter:
         for indices in shared.values():
             self._check_time()
             began = time.perf_counter()
-            measured = self._run(asked[indices[0]], [group[i].edit(self.subject) for i in indices])
+            measured = self._run(asked[indices[0]], [self._edit(group[i]) for i in indices])
             seconds = (time.perf_counter() - began) / len(indices)
             for index, answers in zip(indices, measured, strict=True):
                 payload = {"items": [item.key for item in items], "answers": answers}
@@ -238,6 +238,11 @@ class Meter:
                 for line in self.subject.choices_under(rows, edits)
             ]
         return [_records(asked, line) for line in scored]
+
+    def _edit(self, change: Change) -> Edit:
+        """Make an edit, which may take a training."""
+        self._check_time()
+        return change.edit(self.subject)
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
