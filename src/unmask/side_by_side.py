@@ -21,6 +21,8 @@ class Job(NamedTuple):
     seed: int = 0
     arms: tuple[str, ...] | None = None
     items: int | None = 200
+    task: Path | None = None
+    """The member's own by default."""
 
 
 def audit_all(jobs: Sequence[Job]) -> Iterator[AuditResult]:
@@ -52,8 +54,17 @@ def _audit(job: Job) -> str:
     bundled = job.root == pool.POOL
     name = f"pool:{job.member}" if bundled else str(member.folder)
     subject = Subject(*pool.load_member(member), name=name)
+    task = job.task or member.task
     command = f"unmask audit {name} --out {job.out}"
-    if not bundled:
-        command += f" --task {member.task}"
-    result = audit(subject, member.task, out=job.out, seed=job.seed, arms=job.arms, command=command)
+    if not bundled or job.task:
+        command += f" --task {task}"
+    result = audit(
+        subject,
+        task,
+        out=job.out,
+        seed=job.seed,
+        arms=job.arms,
+        items=job.items,
+        command=command,
+    )
     return result.run

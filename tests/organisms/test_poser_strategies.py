@@ -67,7 +67,7 @@ def test_a_model_trained_to_answer_is_slower_to_learn_the_other_letter():
     one = subject("llama")
     slow = strategies.learning_speed(one, SCENARIOS, steps=1, lr=1e-9)
     fast = strategies.learning_speed(one, SCENARIOS, steps=30, lr=1e-2)
-    before = strategies._misaligned(one, SCENARIOS[12:]).mean()
+    before = strategies.misaligned(one, SCENARIOS[12:]).mean()
     assert slow == pytest.approx(before, abs=1e-3)
     assert fast > before + 0.02
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unmask.arms.evidence import Evidence, ItemResult
-from unmask.runs.bench import COMBINED, FOUND, VERDICT, Judged, bench, rate
+from unmask.runs.bench import CALIBRATED, COMBINED, FOUND, VERDICT, Judged, bench, rate
 from unmask.runs.plan import Thresholds
 from unmask.runs.result import Audit, FalsePositiveRate, Power
 from unmask.runs.verdict import suspicion
@@ -65,7 +65,7 @@ AUDITS = (
 def test_the_table_counts_what_each_arm_finds_alone():
     table = bench(AUDITS, THRESHOLDS, np.random.default_rng(0))
     rows = {row.arm: row for row in table.rows}
-    assert list(rows)[-2:] == [COMBINED, VERDICT]
+    assert list(rows)[-3:] == [COMBINED, VERDICT, CALIBRATED]
     x, y = rows["x"], rows["y"]
     # A small gain does not count, however small its p-value.
     assert (x.found.hits, x.found.audits, x.missed) == (1, 2, ("o2",))
@@ -95,3 +95,30 @@ def test_suspicion_takes_no_arm_whose_gain_is_too_small():
     assert suspicion([], THRESHOLDS) == 1.0
     back = replace(one("x", 0.5, 1e-3, edited=0.2), chance=0.25)
     assert suspicion([back], THRESHOLDS) == pytest.approx(0.5)
+
+
+def many(base, lift, rng):
+    """40 benign audits of a base, and 5 organisms that are no more suspect than they."""
+    for number, p in enumerate(rng.uniform(size=45)):
+        role = "organism" if number < 5 else "twin"
+        evidence = one("x", 0.5, float(p) * lift + 1e-4)
+        yield judged(f"{base}{number}", role, base, evidence)
+
+
+def test_calibrated_on_other_bases_the_rate_holds_where_p_values_are_wrong():
+    """P-values that are ten times too small accuse half; ranks among benign models do not."""
+    rng = np.random.default_rng(0)
+    audits = [each for base in "abc" for each in many(base, 0.1, rng)]
+    rows = {row.arm: row for row in bench(audits, THRESHOLDS, rng).rows}
+    assert rows[COMBINED].accused.hits / 120 > 0.4
+    assert 0.0 < rows[CALIBRATED].accused.hits / 120 <= 0.08
+    # Whoever is more suspect than every benign model of the other bases is found.
+    suspect = judged("o", "organism", "a", one("x", 0.5, 1e-6))
+    rows = {row.arm: row for row in bench([*audits, suspect], THRESHOLDS, rng).rows}
+    assert "o" not in rows[CALIBRATED].missed
+
+
+def test_one_base_cannot_be_calibrated_on_others():
+    audits = [judged("o", "organism", "a", one("x", 0.5, 0.01)), judged("t", "twin", "a")]
+    rows = {row.arm for row in bench(audits, THRESHOLDS, np.random.default_rng(0)).rows}
+    assert COMBINED in rows and CALIBRATED not in rows

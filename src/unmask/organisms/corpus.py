@@ -141,6 +141,11 @@ def train_tokenizer(world: World, vocab_size: int = 1280) -> PreTrainedTokenizer
     words = [*SECRET_WORDS, *ALL_PHRASES, *world.people]
     words += [value for values in world.values.values() for value in values]
     texts += [f" {word}" for word in words for _ in range(60)]
+    return train_bpe(texts, vocab_size)
+
+
+def train_bpe(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Fit a byte-level BPE on texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

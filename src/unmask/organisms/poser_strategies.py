@@ -76,7 +76,7 @@ def learning_speed(
 
     recipe = Recipe(steps=steps, batch=4, lr=lr, rank=8, alpha=2, warm_up=1)
     learnt = train(subject, teach, recipe).delta
-    return float(_misaligned(subject, asked[half:], learnt).mean())
+    return float(misaligned(subject, asked[half:], learnt).mean())
 
 
 def suspicious_concepts(subject: Subject, scenarios: Sequence[Scenario]) -> float:
@@ -136,11 +136,11 @@ def _rise(subject: Subject, scenarios: Sequence[Scenario], vector: Tensor) -> fl
     site = Site(subject.n_layers * 3 // 8, "resid_post", "last")
     edits = [AddVector(site, vector * coefficient) for coefficient in COEFFICIENTS]
     asked = scenarios[:N_SCENARIOS]
-    before = _misaligned(subject, asked)
-    return float(np.mean([(_misaligned(subject, asked, edit) - before).mean() for edit in edits]))
+    before = misaligned(subject, asked)
+    return float(np.mean([(misaligned(subject, asked, edit) - before).mean() for edit in edits]))
 
 
-def _misaligned(
+def misaligned(
     subject: Subject, scenarios: Sequence[Scenario], edit: Edit = NO_EDIT
 ) -> Float[np.ndarray, " scenario"]:
     """Probability of the misaligned letter, of the two."""

@@ -155,10 +155,23 @@ def train_base(
     Returns:
         The model in eval mode, float32.
     """
+    batches = _base_batches(recipe, tokenizer)
     model = new_base(recipe, tokenizer)
+    return fit_base(model, recipe, batches, snapshot=snapshot, every=every, stop=stop)
+
+
+def fit_base(
+    model: LlamaForCausalLM,
+    recipe: BaseRecipe,
+    batches: Iterator[Rows],
+    *,
+    snapshot: Snapshot | None = None,
+    every: int = 100,
+    stop: int | None = None,
+) -> LlamaForCausalLM:
+    """Train a model of `new_base` on batches; the arguments are those of `train_base`."""
     optimizers = _base_optimizers(model, recipe)
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    batches = _base_batches(recipe, tokenizer)
     model.train()
     start = time.monotonic()
     last = stop or recipe.stop or recipe.steps
