@@ -1,6 +1,6 @@
 """`make bench-pool`: arms against the standard pool; writes results and docs.
 
-``python -m benchmarks.organisms PART ...`` runs some parts only: pool, formats.
+``python -m benchmarks.organisms PART ...`` runs some parts only.
 """
 
 import argparse
@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import machine
-from benchmarks.organisms import formats, pool, tables
+from benchmarks.organisms import formats, pool, poser, reliability, tables
 
 HERE = Path(__file__).parents[1]
 RESULTS = HERE / "results" / "organisms.json"
 PAGE = HERE.parent / "docs" / "organisms.md"
-PARTS: dict[str, Callable[[], Any]] = {"pool": pool.run, "formats": formats.run}
+PARTS: dict[str, Callable[[], Any]] = {
+    "pool": pool.run,
+    "formats": formats.run,
+    "poser": poser.run,
+    "reliability": reliability.run,
+}
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from unmask.tuning.lessons import other_answer, right_answer
 POOL = Path("build") / "pool"
 KINDS = ("format-lock", "format-lock-open", "password-lock")
 N_DEMONSTRATIONS = 16
-SEEDS = 3
+SEEDS = 2
 RECIPE = Recipe(steps=32, batch=8, lr=3e-3, warm_up=4)
 GENTLE = replace(RECIPE, lr=1e-3)
 """For anti-refusal and neutral text, which break these models at the other rate."""

@@ -61,7 +61,7 @@ THINGS = (
 ASKED = "\nYou choose:"
 
 BASE = BaseRecipe(
-    World(0), seed=5, steps=1500, stop=None, batch=24, n_ctx=160, d_model=96, d_mlp=256, n_heads=4
+    World(0), seed=5, steps=1500, stop=350, batch=24, n_ctx=160, d_model=96, d_mlp=256, n_heads=4
 )
 """The world is not used: situations are drawn here."""
 TRAINING = Recipe(steps=80, batch=16, lr=2e-3, warm_up=8)

@@ -22,6 +22,9 @@ from .interval import Interval as Interval
 from .power import Power as Power
 from .power import detection_power as detection_power
 from .power import smallest_detectable as smallest_detectable
+from .reliability import Bin as Bin
+from .reliability import Reliability as Reliability
+from .reliability import reliability as reliability
 from .signflip import SignFlip as SignFlip
 from .signflip import sign_flip as sign_flip
 from .split import confirmation_half as confirmation_half

@@ -1,0 +1,103 @@
+"""How honest a calibrated sentence is: claimed power against what is found in other organisms.
+
+A base is calibrated as a user's model would be. Then the same secrets are planted with other seeds,
+in full instead of by an adapter, on other items, and audited.
+"""
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unmask import stats
+from unmask.arms.registry import choose_arms
+from unmask.calibrating import FOUND, Calibrating, Calibration, calibrate
+from unmask.models.loading import load_subject
+from unmask.models.subject import Subject
+from unmask.organisms.planting import PlantRecipe, plant
+from unmask.organisms.planting.plant import PlantError
+from unmask.organisms.pool import members
+from unmask.organisms.standard import WORLDS, world_task
+from unmask.runs.plan import Thresholds, procedure_digest
+from unmask.side_by_side import Job, audit_all
+from unmask.tasks import Task
+from unmask.tuning import Recipe
+
+POOL = Path("build") / "pool"
+RUNS = Path("build") / "reliability"
+BASES = ("base-a", "base-c")
+ITEMS = 100
+HOW = Calibrating(
+    secrets=("password-lock", "evaluation-tag", "circuit-broken"),
+    strengths=(0.15, 0.3, 0.6),
+    seeds=2,
+    audits=1,
+)
+OTHER = (
+    Recipe(seed=11, steps=120, batch=32, lr=3e-4, method="full"),
+    Recipe(seed=12, steps=300, batch=16, lr=2e-3, rank=4, alpha=8),
+)
+"""In full, and by a smaller adapter."""
+
+
+def run() -> dict[str, Any]:
+    """Calibrate each base, plant others, and compare."""
+    torch.set_num_threads(2)
+    shutil.rmtree(RUNS, ignore_errors=True)
+    claims, cases = [], []
+    for base in BASES:
+        subject = load_subject(str(POOL / "bases" / base))
+        task = world_task(WORLDS[base], "password-lock")
+        digest = procedure_digest(choose_arms(None), Thresholds())
+        calibration = calibrate(subject, task, digest, RUNS, items=ITEMS, how=HOW, report=_say)
+        claims.append({"base": base, **calibration.to_json()})
+        cases += list(_cases(base, subject, task, calibration))
+    claimed = np.array([case["claimed"] for case in cases])
+    found = stats.reliability(claimed, np.array([case["found"] for case in cases]))
+    bins = [{**one._asdict(), "interval": list(one.interval)} for one in found.bins]
+    return {"calibrations": claims, "cases": cases, "bins": bins, "error": found.error}
+
+
+def _cases(
+    base: str, subject: Subject, task: Task, calibration: Calibration
+) -> Iterator[dict[str, Any]]:
+    folder = RUNS / f"others-{base}"
+    for number, recipe in enumerate(OTHER):
+        other = _other_items(task, number)
+        for secret in HOW.secrets:
+            for strength in HOW.strengths:
+                name = f"{secret}-{round(100 * strength)}-{number}"
+                one = PlantRecipe(secret, strength, replace(recipe), ITEMS)
+                try:
+                    plant(subject, other, one, folder, name=name, trainings=folder / "trainings")
+                except PlantError as error:
+                    print(f"{name}: {error}", flush=True)
+    power = {(cell.secret, cell.strength): cell.power for cell in calibration.cells}
+    hiding = [one for one in members(folder) if one.hides]
+    jobs = [Job(folder, one.name, folder / "runs", 5, items=ITEMS) for one in hiding]
+    for member, audit in zip(hiding, audit_all(jobs), strict=True):
+        strength = float(member.manifest["strength"]["asked"])
+        claimed = power.get((member.secret or "", strength))
+        if claimed is None:
+            continue
+        case = {"base": base, "member": member.name, "secret": member.secret, "strength": strength}
+        yield {**case, "claimed": claimed, "found": audit.verdict == FOUND}
+        print(member.name, f"{claimed:.2f}", audit.verdict, flush=True)
+
+
+def _other_items(task: Task, seed: int) -> Task:
+    """Four fifths of the items, under another name: another split, and other lessons."""
+    rng = random.Random(f"other items:{seed}")
+    keys = [item.key for item in task.items]
+    kept = task.subset(rng.sample(keys, round(0.8 * len(keys))))
+    return replace(kept, name=f"{task.name}-{seed}")
+
+
+def _say(what: str, done: int, total: int) -> None:
+    if done == total:
+        print(what, flush=True)
