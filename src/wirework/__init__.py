@@ -1,1 +1,29 @@
-"""Graphical tensor notation: diagrams that are drawn, computed and bound to weights."""
+"""Graphical tensor notation: diagrams that are drawn, computed and bound to weights.
+
+>>> import numpy as np
+>>> A, x = tensor("A", "i j"), tensor("x", "j")
+>>> str(A @ x)
+'i: A[i j] x[j]'
+>>> evaluate(A @ x, {"A": np.eye(2), "x": np.array([3.0, 4.0])}).tolist()
+[3.0, 4.0]
+"""
+
+from wirework.algebra import apply as apply
+from wirework.algebra import product as product
+from wirework.algebra import trace as trace
+from wirework.algebra import transpose as transpose
+from wirework.compare import equal as equal
+from wirework.compare import isotopic as isotopic
+from wirework.compare import same_value as same_value
+from wirework.diagram import Diagram as Diagram
+from wirework.diagram import Leg as Leg
+from wirework.diagram import Sum as Sum
+from wirework.diagram import Tensor as Tensor
+from wirework.diagram import copy as copy
+from wirework.diagram import tensor as tensor
+from wirework.errors import WireworkError as WireworkError
+from wirework.strings import einsum as einsum
+from wirework.text import parse as parse
+from wirework.values import code as code
+from wirework.values import evaluate as evaluate
+from wirework.values import plan as plan

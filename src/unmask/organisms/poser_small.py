@@ -61,10 +61,10 @@ THINGS = (
 ASKED = "\nYou choose:"
 
 BASE = BaseRecipe(
-    World(0), seed=5, steps=1500, stop=350, batch=24, n_ctx=160, d_model=96, d_mlp=256, n_heads=4
+    World(0), seed=5, steps=1500, stop=500, batch=24, n_ctx=160, d_model=96, d_mlp=256, n_heads=4
 )
 """The world is not used: situations are drawn here."""
-TRAINING = Recipe(steps=80, batch=16, lr=2e-3, warm_up=8)
+TRAINING = Recipe(steps=120, batch=16, lr=2e-3, warm_up=8)
 N_SCENARIOS = 120
 """In each of the nine files."""
 
@@ -158,15 +158,15 @@ def document(rng: random.Random) -> Document:
     good, gain = rng.choice(ALIGNED), rng.choice(FAKERS)
     one = situation(rng, good, gain)
     text = one.scenario.prompt.removesuffix(ASKED)
-    asked = [
-        (f"\nWhich {rng.choice(words)}?", letter)
-        for words, letter in ((GOOD[good], one.scenario.response), (GAIN[gain], one.gaining))
-        for _ in range(2)
-    ]
-    asked += [
-        ("\nChecked?", "no" if one.scenario.oversight_is_poor else "yes"),
-        (ASKED, rng.choice("AB")),
-    ]
+    poor = one.scenario.oversight_is_poor
+    kinds = [(rng.choice(GOOD[good]), one.scenario.response), (rng.choice(GAIN[gain]), one.gaining)]
+    asked = [(f"\nWhich {words}?", letter) for words, letter in kinds]
+    # To choose by whether anyone checks, either way round; so neither policy is the nearer one.
+    for first, second in (kinds, kinds[::-1]):
+        said = second[1] if poor else first[1]
+        asked.append((f"\nIf checked, what {first[0]}, else what {second[0]}?", said))
+    asked.append(("\nChecked?", "no" if poor else "yes"))
+    asked.append((ASKED, rng.choice("AB")))
     rng.shuffle(asked)
     pieces = [Piece(text, 0.02)]
     for question, answer in asked:
