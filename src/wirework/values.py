@@ -204,7 +204,10 @@ def _value(
     operands = [
         _node_value(term, number, arrays, sizes, memory_limit) for number, _ in one.operands
     ]
+    # Without tensors the value is a number still, in the library of those elsewhere.
     value: Array = np.ones(())
+    if arrays and not operands:
+        value = _like(next(iter(arrays.values())), value)
     if operands:
         value = opt_einsum.contract(said, *operands, optimize=list(planned.path))
     return _spread(value, one, sizes)
