@@ -7,7 +7,8 @@ import networkx as nx
 import numpy as np
 
 from wirework.diagram import Copy, Diagram, Expression, Function, Node, Port, Tensor, terms
-from wirework.values import evaluate
+from wirework.errors import DiagramError
+from wirework.values import contraction, evaluate
 
 
 def isotopic(a: Diagram, b: Diagram) -> bool:
@@ -70,13 +71,53 @@ def bind(
     nodes = [node for one in expressions for node in _all_nodes(one)]
     dims = dict.fromkeys(leg.dim for node in nodes for leg in node.legs)
     sizes = {dim: size + place % 3 for place, dim in enumerate(dims)}
+    for node in nodes:
+        if isinstance(node, Tensor) and node.isometry:
+            _make_room(node, sizes)
     rng = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
     for node in nodes:
         if isinstance(node, Tensor) and node.name not in arrays:
             drawn = rng.standard_normal([sizes[leg.dim] for leg in node.legs])
-            arrays[node.name] = _symmetrised(drawn, node.symmetric)
+            arrays[node.name] = _as_declared(drawn, node)
     return arrays, sizes
+
+
+def _make_room(node: Tensor, sizes: dict[str, int]) -> None:
+    """Let an isometry's other legs have at least as many dimensions as its bonds.
+
+    Raises:
+        DiagramError: If they are of the same dimensions as the bonds, and fewer.
+    """
+    bonds = [node.legs[leg].dim for leg in node.isometry]
+    rest = [leg.dim for place, leg in enumerate(node.legs) if place not in node.isometry]
+    free = next((dim for dim in rest if dim not in bonds), None)
+
+    def spare() -> int:
+        sides = [int(np.prod([sizes[dim] for dim in some])) for some in (rest, bonds)]
+        return sides[0] - sides[1]
+
+    # With as many it would be unitary, which is more than was said.
+    while free is not None and spare() <= 0:
+        sizes[free] += 1
+    if spare() < 0:
+        raise DiagramError(
+            f"expected an isometry from fewer dimensions to more, got {node} with bonds {bonds} "
+            f"and {rest} beside them. Its bonds are probably the other legs."
+        )
+
+
+def _as_declared(drawn: np.ndarray, node: Tensor) -> np.ndarray:
+    """Make an array what its tensor is said to be: zero, an isometry, symmetric."""
+    if node.zero:
+        return np.zeros_like(drawn)
+    if not node.isometry:
+        return _symmetrised(drawn, node.symmetric)
+    rest = [leg for leg in range(drawn.ndim) if leg not in node.isometry]
+    turned = drawn.transpose([*rest, *node.isometry])
+    n_bond = int(np.prod([drawn.shape[leg] for leg in node.isometry]))
+    q = np.linalg.qr(turned.reshape(-1, n_bond))[0]
+    return q.reshape(turned.shape).transpose(np.argsort([*rest, *node.isometry]))
 
 
 def _symmetrised(array: np.ndarray, groups: tuple[tuple[int, ...], ...]) -> np.ndarray:
@@ -145,8 +186,6 @@ def _graph(diagram: Diagram, *, loose: bool) -> Any:
 
 def _fused(diagram: Diagram) -> tuple[list[Any], list[Any], list[Any]]:
     """Every index as one dot: edges from legs to dots, open ends, and the dots."""
-    from wirework.values import contraction
-
     one = contraction(diagram)
     edges = [
         (Port(number, leg), ("dot", index))

@@ -40,6 +40,11 @@ class Tensor:
     symmetric: tuple[tuple[int, ...], ...] = ()
     """Groups of legs that may be exchanged without changing the array."""
     conjugate: bool = False
+    real: bool = True
+    isometry: tuple[int, ...] = ()
+    """The bonds of an isometry: joined to its conjugate along all other legs, it is the identity on
+    these. A matrix with orthonormal columns has (1,)."""
+    zero: bool = False
 
     def __str__(self) -> str:
         """Name and legs."""
