@@ -89,6 +89,45 @@ def test_a_pool_is_benched(monkeypatch, capsys, tmp_path):
     assert code == 0 and "AUROC" in said and "3 audits in" in said
 
 
+SHOUT = '''
+"""An arm in a package of its own."""
+from unmask.arms.base import Arm
+from unmask.edits import AddVector, Site
+import torch
+
+class Shout(Arm):
+    """Push everything in one direction."""
+
+    name = "shout"
+
+    def settings(self, subject):
+        yield {"layer": 1}
+        yield {"layer": 2}
+
+    def edits(self, setting, seed):
+        return AddVector(Site(setting["layer"], "resid_pre", "last"), torch.ones(128))
+'''
+
+
+def test_an_arm_in_one_file_outside_the_package_is_benched(monkeypatch, capsys, tmp_path):
+    """As pip would install it: a module, and an entry point that names it."""
+    site = tmp_path / "site"
+    (site / "shout-1.0.dist-info").mkdir(parents=True)
+    (site / "shouting.py").write_text(SHOUT)
+    about = site / "shout-1.0.dist-info"
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shout\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[unmask.arms]\nshout = shouting:Shout\n")
+    pool, out = small_pool(tmp_path / "pool"), tmp_path / "runs"
+    args = ("bench", pool, "--arms", "shout", "--out", out, "--json")
+    code, _, error = run(monkeypatch, capsys, *args)
+    assert code == 1 and "expected arms among" in error  # not known before it is installed
+    monkeypatch.syspath_prepend(site)
+    code, said, _ = run(monkeypatch, capsys, *args)
+    table = json.loads(said)
+    assert code == 0 and "shout" in {row["arm"] for row in table["rows"]}
+    assert all("shout" in member["gains"] for member in table["members"])
+
+
 def test_bad_benches_exit_with_1(monkeypatch, capsys, tmp_path):
     code, _, error = run(monkeypatch, capsys, "bench", tmp_path)
     assert code == 1 and "expected a pool of organisms" in error
