@@ -45,6 +45,8 @@ class Tensor:
     """The bonds of an isometry: joined to its conjugate along all other legs, it is the identity on
     these. A matrix with orthonormal columns has (1,)."""
     zero: bool = False
+    error: float | None = None
+    """Relative truncation error (Frobenius) of the decomposition that it is a factor of."""
 
     def __str__(self) -> str:
         """Name and legs."""
@@ -85,7 +87,32 @@ class Function:
         return f"{self.name}({', '.join(self.along)})"
 
 
-Node = Tensor | Copy | Function
+@dataclass(frozen=True)
+class Derivative:
+    """The derivative by a tensor, not carried out; drawn as a loop around what is differentiated.
+
+    `wirework.nabla` makes one, `wirework.expand` carries it out.
+    """
+
+    inner: "Expression"
+    name: str
+    """Of the tensor."""
+    fresh: tuple[Leg, ...]
+    """One leg for each of the tensor's, which come after those inside."""
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        """The open legs of what is inside, and then those of the tensor."""
+        return (*self.inner.legs, *self.fresh)
+
+    def __str__(self) -> str:
+        """As its operator."""
+        return f"d/d{self.name}"
+
+
+Box = Function | Derivative
+"""Nodes that are drawn around an expression, `inner`."""
+Node = Tensor | Copy | Box
 
 
 class Port(NamedTuple):
@@ -202,7 +229,7 @@ class Diagram(_Algebra):
         for node in self.nodes:
             if isinstance(node, Tensor):
                 names[node.name] = None
-            elif isinstance(node, Function):
+            elif isinstance(node, Box):
                 names.update(dict.fromkeys(node.inner.tensors))
         return tuple(names)
 
@@ -262,6 +289,15 @@ Expression = Diagram | Sum
 def terms(expression: Expression) -> tuple[tuple[float, Diagram], ...]:
     """Coefficients and diagrams; a diagram is a sum of one."""
     return ((1.0, expression),) if isinstance(expression, Diagram) else expression.terms
+
+
+def nodes_of(expression: Expression) -> Iterator[Node]:
+    """Every node of every term, those within boxes after their box."""
+    for _, term in terms(expression):
+        for node in term.nodes:
+            yield node
+            if isinstance(node, Box):
+                yield from nodes_of(node.inner)
 
 
 def tensor(name: str, legs: str | Sequence[Leg], **kind: Any) -> Diagram:

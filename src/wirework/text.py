@@ -2,7 +2,7 @@
 
 import re
 
-from wirework.diagram import Copy, Diagram, Function, Leg, Node, Open, Port, Tensor
+from wirework.diagram import Copy, Derivative, Diagram, Function, Leg, Node, Open, Port, Tensor
 from wirework.errors import DiagramError
 
 _TENSOR = re.compile(r"\s*([^\s\[\]:*]+)(\*?)\[([^\[\]]*)\]")
@@ -96,7 +96,7 @@ def write(diagram: Diagram) -> str:
                 said.append(f"{node.name}{'*' if node.conjugate else ''}[{legs}]")
             case Copy():
                 said.append(f"copy[{legs}]")
-            case Function():
+            case Function() | Derivative():
                 said.append(f"{node}{{{node.inner}}}[{legs}]")
     head = " ".join(_word(leg.name, leg.dim) for leg in diagram.legs)
     return f"{head}: {' '.join(said)}"
