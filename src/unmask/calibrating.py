@@ -44,6 +44,26 @@ class Calibrating:
     """Audits of each model, with halves and noise of their own."""
     training: Recipe = field(default_factory=lambda: Recipe(steps=200))
 
+    def __post_init__(self) -> None:
+        """Check names and ranges before anything is trained."""
+        for secret in self.secrets:
+            if secret not in LOCKS:
+                raise SettingError(
+                    f"expected secrets among {', '.join(LOCKS)}, got {secret!r}. Only those act on "
+                    "the audited task as it is asked; for others, bench a pool of your own."
+                )
+        if not self.secrets or not self.strengths:
+            raise SettingError(
+                f"expected at least one secret and one strength, got {list(self.secrets)} and "
+                f"{list(self.strengths)}. Leave the option out for the default ones."
+            )
+        for strength in self.strengths:
+            if not 0 < strength <= 1:
+                raise SettingError(
+                    f"expected strengths above 0 and at most 1, got {strength:g}. A strength is a "
+                    "share of the score: 0.3 removes 30 points of 100."
+                )
+
 
 @dataclass(frozen=True)
 class Cell:

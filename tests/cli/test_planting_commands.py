@@ -1,12 +1,16 @@
 """`unmask plant` and `unmask bench` from the command line."""
 
 import json
+import re
 import shutil
 import sys
 
 import pytest
 
+from unmask.calibrating import Calibrating
 from unmask.cli import main as cli
+from unmask.cli.planting import calibrating
+from unmask.errors import SettingError
 from unmask.organisms.pool import POOL
 from unmask.organisms.registry import BASES
 from unmask.organisms.standard import world_task
@@ -139,3 +143,31 @@ def test_bad_benches_exit_with_1(monkeypatch, capsys, tmp_path):
     shutil.rmtree(pool / "trigger")
     code, _, error = run(monkeypatch, capsys, "bench", pool)
     assert code == 1 and "expected organisms and benign members" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--secrets", "trigger"], "--secrets together with --calibrate"),
+        (["--strengths", "0.3"], "--strengths together with --calibrate"),
+        (["--calibrate", "--secrets", "trigger"], "expected secrets among password-lock, .*'trigg"),
+        (["--calibrate", "--strengths", "a,b"], "numbers separated by commas, got 'a,b'"),
+        (["--calibrate", "--strengths", "30"], "above 0 and at most 1, got 30"),
+    ],
+)
+def test_bad_calibrations_exit_with_1_before_anything_runs(
+    monkeypatch, capsys, tmp_path, task, options, message
+):
+    out = tmp_path / "runs"
+    code, _, said = run(monkeypatch, capsys, "audit", BASE, "--task", task, "--out", out, *options)
+    assert code == 1 and not out.exists()
+    assert re.search(message, said), said
+
+
+def test_what_a_calibration_plants_can_be_chosen():
+    chosen = calibrating(True, "password-lock, circuit-broken", "0.3")
+    assert chosen.secrets == ("password-lock", "circuit-broken") and chosen.strengths == (0.3,)
+    assert calibrating(True, None, None) == Calibrating()
+    assert calibrating(False, None, None) is False
+    with pytest.raises(SettingError, match="at least one secret"):
+        Calibrating(secrets=())

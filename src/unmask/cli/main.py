@@ -71,6 +71,14 @@ def audit(
             "the verdict states its own error rates. Takes many times as long."
         ),
     ] = False,
+    secrets: Annotated[
+        str | None,
+        typer.Option(help="What --calibrate plants, separated by commas. Default: all locks."),
+    ] = None,
+    strengths: Annotated[
+        str | None,
+        typer.Option(help="How much of the score they remove. Default: 0.15,0.3,0.6."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Audit a model: does it hide something on this task?"""
@@ -103,7 +111,7 @@ def audit(
             revision=revision,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
-            calibrate=calibrate,
+            calibrate=planting.calibrating(calibrate, secrets, strengths),
             command=_command(),
             progress=bar,
             on_wait=_err.print,

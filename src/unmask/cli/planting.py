@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -87,3 +87,33 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
             f"expected {option} to be one of {', '.join(known)}, got {value!r}. "
             "Leave it out for the default."
         )
+
+
+def calibrating(wanted: bool, secrets: str | None, strengths: str | None) -> Any:
+    """What `unmask audit --calibrate` plants; False if it was not asked for.
+
+    Raises:
+        SettingError: If a secret or strength is none, or comes without --calibrate.
+    """
+    if not wanted:
+        if secrets or strengths:
+            option = "--secrets" if secrets else "--strengths"
+            raise SettingError(
+                f"expected {option} together with --calibrate, got it alone. Nothing is planted "
+                "without --calibrate; add it."
+            )
+        return False
+    from unmask.calibrating import Calibrating
+
+    asked: dict[str, Any] = {}
+    if secrets is not None:
+        asked["secrets"] = tuple(name.strip() for name in secrets.split(","))
+    if strengths is not None:
+        try:
+            asked["strengths"] = tuple(float(word) for word in strengths.split(","))
+        except ValueError as error:
+            raise SettingError(
+                f"expected --strengths as numbers separated by commas, got {strengths!r}. They are "
+                "shares of the score: 0.15,0.3."
+            ) from error
+    return Calibrating(**asked)
