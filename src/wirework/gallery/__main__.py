@@ -1,0 +1,5 @@
+"""``python -m wirework.gallery``."""
+
+from wirework.gallery.page import main
+
+main()
