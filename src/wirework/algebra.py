@@ -1,20 +1,25 @@
-"""Building diagrams from diagrams: join, product, sum, scale, rename, transpose, apply."""
+"""Building diagrams from diagrams: join, product, sum, scale, rename, transpose, apply, replace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from wirework.diagram import (
+    Box,
+    Copy,
     Diagram,
     Expression,
     Function,
     Leg,
+    Node,
     Open,
     Port,
     Sum,
+    Tensor,
     of_node,
     terms,
 )
 from wirework.errors import DiagramError
+from wirework.rules.identity import identity
 
 
 def matmul(a: Expression, b: Expression) -> Expression:
@@ -188,6 +193,109 @@ def apply(name: str, a: Expression, along: str = "") -> Diagram:
             raise DiagramError(_no_leg(leg, a))
     check(name, legs)
     return of_node(Function(name, a, legs))
+
+
+def cut(term: Diagram, number: int, names: Sequence[str]) -> Diagram:
+    """Take a node out; what its legs were joined to is open, under the names given for them."""
+    node = term.nodes[number]
+    stubs: list[Copy] = []
+    found: dict[int, Port] = {}
+
+    def moved(port: Port) -> Port:
+        return Port(port.node - (port.node > number), port.leg)
+
+    def stub(*legs: int) -> Port:
+        stubs.append(Copy((node.legs[legs[0]],) * 2))
+        here = len(term.nodes) - 2 + len(stubs)
+        found.update({leg: Port(here, 1 - place) for place, leg in enumerate(legs)})
+        return Port(here, 0)
+
+    wires: list[tuple[Port, Port]] = []
+    for first, second in term.wires:
+        if first.node == second.node == number:
+            stub(first.leg, second.leg)
+        elif first.node == number:
+            found[first.leg] = moved(second)
+        elif second.node == number:
+            found[second.leg] = moved(first)
+        else:
+            wires.append((moved(first), moved(second)))
+    opened = [
+        Open(one.leg, stub(one.port.leg) if one.port.node == number else moved(one.port))
+        for one in term.open
+    ]
+    for place, (name, leg) in enumerate(zip(names, node.legs, strict=True)):
+        opened.append(Open(Leg(name, leg.dim), found[place]))
+    kept = [*term.nodes[:number], *term.nodes[number + 1 :], *stubs]
+    return Diagram(tuple(kept), tuple(wires), tuple(opened))
+
+
+def put(term: Diagram, number: int, expression: Expression) -> Expression:
+    """Put an expression in place of a node: its open legs, in order, in place of the node's legs.
+
+    Open legs that it has beyond those stay open, after the others.
+    """
+    names = [f"{leg.name} of {number}" for leg in expression.legs[: len(term.nodes[number].legs)]]
+    fresh = {leg.name: name for leg, name in zip(expression.legs, names, strict=False)}
+    rest = cut(term, number, names)
+    joined = product(rest, rename(expression, fresh), [(name, name) for name in names])
+    return _each(joined, lambda one: identity(one) or one)
+
+
+def substitute(expression: Expression, name: str, other: Expression) -> Expression:
+    """Put an expression in place of a tensor wherever it stands, within boxes too.
+
+    Args:
+        expression: What holds the tensor.
+        name: Of the tensor.
+        other: Its open legs, in order, take the place of the tensor's; it is conjugated where the
+            tensor is.
+    """
+    found: list[tuple[float, Diagram]] = []
+    for coefficient, term in terms(expression):
+        nodes = tuple(
+            replace(node, inner=substitute(node.inner, name, other))
+            if isinstance(node, Box)
+            else node
+            for node in term.nodes
+        )
+        new: Expression = replace(term, nodes=nodes)
+        places = [
+            n for n, node in enumerate(nodes) if isinstance(node, Tensor) and node.name == name
+        ]
+        # From the last on, so that the numbers of those before stay.
+        for place in reversed(places):
+            node = nodes[place]
+            assert isinstance(node, Tensor)
+            new = _put_each(new, place, conjugate(other) if node.conjugate else other)
+        found += [(coefficient * c, one) for c, one in terms(new)]
+    if isinstance(expression, Diagram) and len(found) == 1 and found[0][0] == 1:
+        return found[0][1]
+    return Sum(tuple(found), expression.legs)
+
+
+def _put_each(expression: Expression, number: int, other: Expression) -> Expression:
+    if isinstance(expression, Diagram):
+        return put(expression, number, other)
+    parts = [(c * d, x) for c, one in expression.terms for d, x in terms(put(one, number, other))]
+    return Sum(tuple(parts), expression.legs)
+
+
+def conjugate(a: Expression) -> Expression:
+    """The complex conjugate; that of a box is taken inside, as functions have real series."""
+
+    def flipped(node: Node) -> Node:
+        if isinstance(node, Tensor):
+            return replace(node, conjugate=not node.conjugate)
+        return replace(node, inner=conjugate(node.inner)) if isinstance(node, Box) else node
+
+    return _each(a, lambda one: replace(one, nodes=tuple(map(flipped, one.nodes))))
+
+
+def _each(a: Expression, change: Callable[[Diagram], Diagram]) -> Expression:
+    if isinstance(a, Diagram):
+        return change(a)
+    return Sum(tuple((c, change(term)) for c, term in a.terms), a.legs)
 
 
 def _pop(opened: dict[str, Open], name: str, a: Expression) -> Open:

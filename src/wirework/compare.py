@@ -1,13 +1,24 @@
 """When two diagrams are the same: by their connections, up to symmetries, or by their values."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
-import networkx as nx
 import numpy as np
 
-from wirework.diagram import Copy, Diagram, Expression, Function, Node, Port, Tensor, terms
+from wirework.diagram import (
+    Box,
+    Copy,
+    Derivative,
+    Diagram,
+    Expression,
+    Node,
+    Sum,
+    Tensor,
+    nodes_of,
+    terms,
+)
 from wirework.errors import DiagramError
+from wirework.isomorphism import Graph, isomorphic
 from wirework.values import contraction, evaluate
 
 
@@ -17,7 +28,7 @@ def isotopic(a: Diagram, b: Diagram) -> bool:
     Where tensors are drawn, and in which order they are listed, does not matter; which leg is
     joined to which does. Open legs are told apart by name.
     """
-    return _isomorphic(_graph(a, loose=False), _graph(b, loose=False))
+    return _alike(a, b, loose=False)
 
 
 def equal(a: Expression, b: Expression) -> bool:
@@ -26,18 +37,25 @@ def equal(a: Expression, b: Expression) -> bool:
     Symmetric legs may be exchanged, joined copies are one copy, and equal terms are added up. True
     means equal values; False does not mean different ones (see `same_value`).
     """
-    left, right = _collected(a), _collected(b)
-    if len(left) != len(right):
-        return False
-    for coefficient, graph in left:
-        match = next(
-            (n for n, (c, g) in enumerate(right) if c == coefficient and _isomorphic(graph, g)),
-            None,
-        )
-        if match is None:
-            return False
-        right.pop(match)
-    return True
+    return _same_terms(terms(collect(a)), terms(collect(b)), loose=True)
+
+
+def collect(expression: Expression) -> Expression:
+    """Add up equal terms; those that cancel are left out."""
+    if isinstance(expression, Diagram):
+        return expression
+    kept: list[tuple[float, Diagram]] = []
+    places: dict[Hashable, list[int]] = {}
+    for coefficient, term in expression.terms:
+        # Only terms of the same nodes can be equal, which is quick to see.
+        similar = places.setdefault(_nodes(term), [])
+        place = next((n for n in similar if _alike(term, kept[n][1], loose=True)), None)
+        if place is None:
+            similar.append(len(kept))
+            kept.append((coefficient, term))
+        else:
+            kept[place] = (kept[place][0] + coefficient, kept[place][1])
+    return Sum(tuple((c, term) for c, term in kept if c != 0), expression.legs)
 
 
 def same_value(
@@ -68,7 +86,7 @@ def bind(
     expressions: tuple[Expression, ...], *, size: int = 3, seed: int = 0
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Draw an array for every tensor, and a size for every dimension."""
-    nodes = [node for one in expressions for node in _all_nodes(one)]
+    nodes = [node for one in expressions for node in nodes_of(one)]
     dims = dict.fromkeys(leg.dim for node in nodes for leg in node.legs)
     sizes = {dim: size + place % 3 for place, dim in enumerate(dims)}
     for node in nodes:
@@ -134,94 +152,108 @@ def _symmetrised(array: np.ndarray, groups: tuple[tuple[int, ...], ...]) -> np.n
     return array
 
 
-def _all_nodes(expression: Expression) -> list[Node]:
-    found: list[Node] = []
-    for _, term in terms(expression):
-        for node in term.nodes:
-            found.append(node)
-            if isinstance(node, Function):
-                found += _all_nodes(node.inner)
-    return found
-
-
-def _collected(a: Expression) -> list[tuple[float, Any]]:
-    """Coefficients and graphs of the terms, equal ones added up, those of zero left out."""
-    kept: list[tuple[float, Any]] = []
-    for coefficient, term in terms(a):
-        graph = _graph(term, loose=True)
-        for place, (before, other) in enumerate(kept):
-            if _isomorphic(graph, other):
-                kept[place] = (before + coefficient, other)
+def _same_terms(
+    a: Sequence[tuple[float, Diagram]], b: Sequence[tuple[float, Diagram]], *, loose: bool
+) -> bool:
+    """Whether the terms can be paired."""
+    left = list(b)
+    for coefficient, term in a:
+        for place, (other_coefficient, other) in enumerate(left):
+            if coefficient == other_coefficient and _alike(term, other, loose=loose):
+                del left[place]
                 break
         else:
-            kept.append((coefficient, graph))
-    return [(c, graph) for c, graph in kept if c != 0]
+            return False
+    return not left
 
 
-def _graph(diagram: Diagram, *, loose: bool) -> Any:
-    """Nodes, their legs and the open ends as a coloured graph.
+def _alike(a: Diagram, b: Diagram, *, loose: bool) -> bool:
+    """Whether the graphs of two diagrams are the same.
+
+    Args:
+        a: One diagram.
+        b: The other.
+        loose: Fuse copies, exchange symmetric legs, and collect terms within boxes.
+    """
+    insides: list[Expression] = []
+    return isomorphic(*(_graph(one, insides, loose) for one in (a, b)))
+
+
+def _graph(diagram: Diagram, insides: list[Expression], loose: bool) -> Graph:
+    """Nodes and open ends as a coloured graph, wires as its edges.
 
     Args:
         diagram: What is written as a graph.
-        loose: Fuse copies, and give symmetric legs one colour.
+        insides: What stands in boxes, each once; a box has its number as colour.
+        loose: A node for each index instead of copies.
     """
-    graph = nx.Graph()
-    wires, opened, copies = _fused(diagram) if loose else (list(diagram.wires), None, None)
-    for number, node in enumerate(diagram.nodes):
-        if copies is not None and isinstance(node, Copy):
-            continue
-        graph.add_node(number, colour=_colour(node, loose))
-        for leg in range(len(node.legs)):
-            port = Port(number, leg)
-            graph.add_node(port, colour=("leg", _place(node, leg, loose)))
-            graph.add_edge(number, port)
-    for number, dim in copies or ():
-        graph.add_node(number, colour=("copy", dim))
-    graph.add_edges_from(wires)
-    for name, port in opened or [(one.leg.name, one.port) for one in diagram.open]:
-        graph.add_node(("open", name), colour=("open", name))
-        graph.add_edge(("open", name), port)
+    graph = Graph()
+    opened = [graph.add(("open", one.leg.name)) for one in diagram.open]
+    if loose:
+        one = contraction(diagram)
+        dots = {index: graph.add(("copy", dim)) for index, dim in one.dims.items()}
+        for number, indices in one.operands:
+            node = diagram.nodes[number]
+            here = graph.add(_colour(node, insides, loose))
+            for leg, index in enumerate(indices):
+                graph.join(here, dots[index], _place(node, leg, loose))
+        for end, index in zip(opened, one.output, strict=True):
+            graph.join(end, dots[index])
+        return graph
+    places = [graph.add(_colour(node, insides, loose)) for node in diagram.nodes]
+
+    def label(port: tuple[int, int]) -> Hashable:
+        return _place(diagram.nodes[port[0]], port[1], loose)
+
+    for first, second in diagram.wires:
+        graph.join(places[first.node], places[second.node], label(first), label(second))
+    for end, one in zip(opened, diagram.open, strict=True):
+        graph.join(end, places[one.port.node], None, label(one.port))
     return graph
 
 
-def _fused(diagram: Diagram) -> tuple[list[Any], list[Any], list[Any]]:
-    """Every index as one dot: edges from legs to dots, open ends, and the dots."""
-    one = contraction(diagram)
-    edges = [
-        (Port(number, leg), ("dot", index))
-        for number, indices in one.operands
-        for leg, index in enumerate(indices)
-    ]
-    opened = [
-        (end.leg.name, ("dot", index)) for end, index in zip(diagram.open, one.output, strict=True)
-    ]
-    return edges, opened, [(("dot", index), dim) for index, dim in one.dims.items()]
+def _nodes(diagram: Diagram) -> Hashable:
+    """How many there are of each tensor and box, which equal diagrams have in common."""
+    counted = Counter(
+        (type(node).__name__, node.name, getattr(node, "conjugate", False))
+        for node in diagram.nodes
+        if not isinstance(node, Copy)
+    )
+    return frozenset(counted.items())
 
 
-def _colour(node: Node, loose: bool) -> Any:
+def _colour(node: Node, insides: list[Expression], loose: bool) -> Hashable:
     if isinstance(node, Tensor):
         return ("tensor", node.name, node.conjugate)
     if isinstance(node, Copy):
-        return ("copy", len(node.legs))
-    # Expressions inside functions are compared as they are written.
-    return ("function", node.name, node.along, str(node.inner), loose)
+        return ("copy", len(node.legs), node.legs[0].dim)
+    number = _number(node.inner, insides, loose)
+    if isinstance(node, Derivative):
+        return ("derivative", node.name, number)
+    return ("function", node.name, frozenset(node.along), number)
 
 
-def _place(node: Node, leg: int, loose: bool) -> Any:
+def _number(inner: Expression, insides: list[Expression], loose: bool) -> int:
+    """The number of an expression among those that are told apart."""
+    mine = terms(collect(inner)) if loose else terms(inner)
+    for number, other in enumerate(insides):
+        theirs = terms(collect(other)) if loose else terms(other)
+        same_legs = {leg.name for leg in inner.legs} == {leg.name for leg in other.legs}
+        if same_legs and _same_terms(mine, theirs, loose=loose):
+            return number
+    insides.append(inner)
+    return len(insides) - 1
+
+
+def _place(node: Node, leg: int, loose: bool) -> Hashable:
     """What tells a leg from the others of its node."""
     if isinstance(node, Copy):
         return "any"
-    if isinstance(node, Function):
-        return node.legs[leg].name
+    if isinstance(node, Box):
+        n_inside = len(node.inner.legs)
+        return node.legs[leg].name if leg < n_inside else leg - n_inside
     if loose:
         for group in node.symmetric:
             if leg in group:
                 return min(group)
     return leg
-
-
-def _isomorphic(a: Any, b: Any) -> bool:
-    def same(x: Mapping[str, Any], y: Mapping[str, Any]) -> bool:
-        return x["colour"] == y["colour"]
-
-    return nx.is_isomorphic(a, b, node_match=same)

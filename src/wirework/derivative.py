@@ -5,11 +5,14 @@ it held are open. A product has a term for each place where the tensor stands; a
 that takes the derivative of what is inside.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from wirework.algebra import add, apply, product, rename, scale, trace
+from wirework.algebra import add, apply, cut, product, put, rename, scale, trace, transpose
 from wirework.diagram import (
+    Box,
     Copy,
+    Derivative,
     Diagram,
     Expression,
     Function,
@@ -19,6 +22,7 @@ from wirework.diagram import (
     Sum,
     Tensor,
     copy,
+    nodes_of,
     of_node,
     terms,
 )
@@ -31,7 +35,7 @@ Rule = Callable[[Expression, Expression, tuple[str, ...]], Expression]
 
 
 def derivative(expression: Expression, name: str) -> Expression:
-    """Differentiate with respect to every entry of a tensor.
+    """Differentiate with respect to every entry of a tensor, and carry it out.
 
     Args:
         expression: The legs of the tensor must be named alike wherever it stands, or be as many.
@@ -45,13 +49,26 @@ def derivative(expression: Expression, name: str) -> Expression:
         DiagramError: If the tensor does not occur, or is conjugated, or a function has no
             derivative.
     """
-    found = next((node for node in _nodes(expression) if _is(node, name)), None)
+    return expand(nabla(expression, name))
+
+
+def nabla(expression: Expression, name: str) -> Diagram:
+    """Differentiate without carrying it out: a loop around the expression, with legs of its own.
+
+    The arguments are those of `derivative`; nabla of nabla is the second derivative.
+
+    Raises:
+        DiagramError: If the tensor does not occur.
+    """
+    nodes = tuple(nodes_of(expression))
+    found = next((node for node in nodes if isinstance(node, Tensor) and node.name == name), None)
     if found is None:
         raise DiagramError(
             f"expected a tensor among {', '.join(expression.tensors) or 'none'}, got {name!r}. "
             "The expression does not depend on it; check the spelling."
         )
-    taken = {leg.name for legs in _open_legs(expression) for leg in legs}
+    taken = {leg.name for node in nodes if isinstance(node, Box) for leg in node.legs}
+    taken |= {leg.name for leg in expression.legs}
     fresh: list[Leg] = []
     for leg in found.legs:
         primed = leg.name
@@ -59,63 +76,121 @@ def derivative(expression: Expression, name: str) -> Expression:
             primed += "'"
         taken.add(primed)
         fresh.append(Leg(primed, leg.dim))
-    return _derivative(expression, name, fresh)
+    return of_node(Derivative(expression, name, tuple(fresh)))
 
 
-def _derivative(expression: Expression, name: str, fresh: Sequence[Leg]) -> Expression:
-    total: Expression = Sum((), (*expression.legs, *fresh))
-    for coefficient, term in terms(expression):
-        for number, node in enumerate(term.nodes):
-            if _is(node, name):
-                assert isinstance(node, Tensor)
-                if node.conjugate:
-                    raise DiagramError(
-                        f"expected {name!r} without conjugation, got {node}. A conjugate has no "
-                        "complex derivative; differentiate with respect to real tensors."
-                    )
-                part: Expression = cut(term, number, [leg.name for leg in fresh])
-            elif isinstance(node, Function) and name in node.inner.tensors:
-                part = _through(term, number, node, name, fresh)
-            else:
-                continue
-            total = add(total, scale(_clean(part), coefficient))
-    return total
+def expand(expression: Expression) -> Expression:
+    """Carry out the derivatives in an expression, within functions too.
 
+    One rule at a time is shown by ``steps(expression, {**EXPANSION, **RULES})``.
 
-def _through(
-    term: Diagram, number: int, node: Function, name: str, fresh: Sequence[Leg]
-) -> Expression:
-    """The chain rule at one function."""
-    if node.name not in RULES:
-        raise DiagramError(
-            f"expected a function with a derivative, among {', '.join(RULES)}, got {node.name!r}. "
-            "Add its rule to wirework.derivative.RULES."
+    Returns:
+        A sum, unless there was no derivative.
+
+    Raises:
+        DiagramError: If a tensor is conjugated, or a function has no derivative.
+    """
+    if not any(isinstance(node, Derivative) for node in nodes_of(expression)):
+        return expression
+    found: list[tuple[float, Diagram]] = []
+    waiting = list(reversed(terms(expression)))
+    while waiting:
+        coefficient, term = waiting.pop()
+        nodes = tuple(
+            replace(node, inner=expand(node.inner)) if isinstance(node, Box) else node
+            for node in term.nodes
         )
-    inside = _derivative(node.inner, name, fresh)
-    changed = RULES[node.name](node.inner, inside, node.along)
-    names = [f"{leg.name} of {number}" for leg in node.legs]
-    rest = cut(term, number, names)
-    pairs = [(one, leg.name) for one, leg in zip(names, node.legs, strict=True)]
-    return product(rest, changed, pairs)
+        term = replace(term, nodes=nodes)
+        new = next((new for rule in EXPANSION.values() if (new := rule(term)) is not None), None)
+        if new is None:
+            found.append((coefficient, term))
+        else:
+            waiting += [(coefficient * c, one) for c, one in reversed(terms(new))]
+    return Sum(tuple(found), expression.legs)
 
 
-def cut(term: Diagram, number: int, names: Sequence[str]) -> Diagram:
-    """Take a node out; each of its legs ends in an open one of the name given for it."""
-    node = term.nodes[number]
-    stubs = [Copy((leg, leg)) for leg in node.legs]
-    kept = [n for place, n in enumerate(term.nodes) if place != number]
-    n_kept = len(kept)
+def linearity(diagram: Diagram) -> Expression | None:
+    """The derivative of a weighted sum is the sum of the derivatives."""
+    for number, node in _derivatives(diagram):
+        if isinstance(node.inner, Sum):
+            parts = [(c, of_node(replace(node, inner=one))) for c, one in node.inner.terms]
+            return put(diagram, number, Sum(tuple(parts), node.legs))
+    return None
 
-    def moved(port: Port) -> Port:
-        if port.node == number:
-            return Port(n_kept + port.leg, 0)
-        return Port(port.node - (port.node > number), port.leg)
 
-    wires = tuple((moved(a), moved(b)) for a, b in term.wires)
-    opened = [Open(one.leg, moved(one.port)) for one in term.open]
-    for place, (name, leg) in enumerate(zip(names, node.legs, strict=True)):
-        opened.append(Open(Leg(name, leg.dim), Port(n_kept + place, 1)))
-    return Diagram((*kept, *stubs), wires, tuple(opened))
+def product_rule(diagram: Diagram) -> Expression | None:
+    """A term for each place where a product depends on the tensor: what is there is differentiated.
+
+    That of the tensor itself is a wire for each of its legs, and of what does not depend on it
+    nothing. Derivatives within the first one come before it.
+    """
+    for number, node in _derivatives(diagram):
+        if isinstance(node.inner, Sum) or any(True for _ in _derivatives(node.inner)):
+            continue
+        if _alone(node.inner) is None:
+            return put(diagram, number, _product(node.inner, node))
+    return None
+
+
+def chain_rule(diagram: Diagram) -> Expression | None:
+    """The derivative of a function by what is inside, times the derivative of that."""
+    for number, node in _derivatives(diagram):
+        if isinstance(node.inner, Sum) or (box := _alone(node.inner)) is None:
+            continue
+        if isinstance(box, Function):
+            if box.name not in RULES:
+                raise DiagramError(
+                    f"expected a function with a derivative, among {', '.join(RULES)}, got "
+                    f"{box.name!r}. Add its rule to wirework.derivative.RULES."
+                )
+            inside = of_node(replace(node, inner=box.inner))
+            changed = RULES[box.name](box.inner, inside, box.along)
+            return put(diagram, number, _cleaned(changed, [leg.name for leg in node.legs]))
+    return None
+
+
+EXPANSION: Mapping[str, Callable[[Diagram], Expression | None]] = {
+    "linearity": linearity,
+    "product rule": product_rule,
+    "chain rule": chain_rule,
+}
+"""Rules for `wirework.simplify.steps` that carry derivatives out."""
+
+
+def _derivatives(diagram: Diagram) -> Iterator[tuple[int, Derivative]]:
+    for number, node in enumerate(diagram.nodes):
+        if isinstance(node, Derivative):
+            yield number, node
+
+
+def _alone(diagram: Diagram) -> Box | None:
+    """The box that a diagram is, if it is nothing else."""
+    node = diagram.nodes[0] if len(diagram.nodes) == 1 else None
+    opened = tuple(Open(leg, Port(0, n)) for n, leg in enumerate(node.legs)) if node else ()
+    return node if isinstance(node, Box) and diagram.open == opened else None
+
+
+def _product(inner: Diagram, outer: Derivative) -> Expression:
+    found: list[tuple[float, Diagram]] = []
+    fresh = [leg.name for leg in outer.fresh]
+    for number, node in enumerate(inner.nodes):
+        if isinstance(node, Tensor) and node.name == outer.name:
+            if node.conjugate:
+                raise DiagramError(
+                    f"expected {node.name!r} without conjugation, got {node}. A conjugate has no "
+                    "complex derivative; differentiate with respect to real tensors."
+                )
+            found.append((1.0, cut(inner, number, fresh)))
+        elif isinstance(node, Function) and outer.name in node.inner.tensors:
+            part = put(inner, number, of_node(replace(outer, inner=of_node(node))))
+            found += terms(part)
+    return Sum(tuple(found), outer.legs)
+
+
+def _cleaned(expression: Expression, order: Sequence[str]) -> Expression:
+    """Take out identities, of which rules leave many, and put open legs into an order."""
+    tidy = tuple((c, identity(term) or term) for c, term in terms(expression))
+    return transpose(Sum(tidy, expression.legs), order)
 
 
 def hadamard(a: Expression, b: Expression) -> Expression:
@@ -154,19 +229,6 @@ def ones(legs: Sequence[Leg]) -> Expression:
         (),
         tuple(Open(leg, Port(number, 0)) for number, leg in enumerate(legs)),
     )
-
-
-def _clean(expression: Expression) -> Expression:
-    """Take out identities, of which cutting leaves many."""
-
-    def one(term: Diagram) -> Diagram:
-        while (simpler := identity(term)) is not None:
-            term = simpler
-        return term
-
-    if isinstance(expression, Diagram):
-        return one(expression)
-    return Sum(tuple((c, one(term)) for c, term in expression.terms), expression.legs)
 
 
 def _elementwise(slope: Callable[[Expression], Expression]) -> Rule:
@@ -226,22 +288,3 @@ RULES: dict[str, Rule] = {
     "layer_norm": _layer_norm,
 }
 """The derivative of each function. That of relu and step at 0 is taken to be 0."""
-
-
-def _is(node: object, name: str) -> bool:
-    return isinstance(node, Tensor) and node.name == name
-
-
-def _nodes(expression: Expression) -> Iterator[Tensor | Copy | Function]:
-    for _, term in terms(expression):
-        for node in term.nodes:
-            yield node
-            if isinstance(node, Function):
-                yield from _nodes(node.inner)
-
-
-def _open_legs(expression: Expression) -> Iterator[tuple[Leg, ...]]:
-    yield expression.legs
-    for node in _nodes(expression):
-        if isinstance(node, Function):
-            yield node.legs

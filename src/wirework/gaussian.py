@@ -1,7 +1,7 @@
 """Expectations over Gaussian tensors."""
 
-from wirework.algebra import add, scale
-from wirework.derivative import cut
+from wirework.algebra import cut
+from wirework.derivative import expand
 from wirework.diagram import Diagram, Expression, Leg, Open, Port, Sum, Tensor, terms
 from wirework.errors import DiagramError
 from wirework.rules.identity import identity
@@ -26,11 +26,12 @@ def expectation(
 
     Source: Isserlis (1918); Wick's theorem.
     """
-    total: Expression = Sum((), expression.legs)
-    for coefficient, term in terms(expression):
-        for part in _pairings(term, name, mean, covariance):
-            total = add(total, scale(part, coefficient))
-    return total
+    parts = [
+        (coefficient, part)
+        for coefficient, term in terms(expand(expression))
+        for part in _pairings(term, name, mean, covariance)
+    ]
+    return Sum(tuple(parts), expression.legs)
 
 
 def _pairings(term: Diagram, name: str, mean: str | None, covariance: str) -> list[Diagram]:
@@ -75,6 +76,4 @@ def _put(term: Diagram, places: tuple[int, ...], name: str) -> Diagram:
     kept: tuple[Open, ...] = tuple(one for one in term.open if one.leg.name not in wanted)
     tensor = Tensor(name, tuple(Leg(f"{leg.dim}{n}", leg.dim) for n, leg in enumerate(legs)))
     joined = Diagram((*term.nodes, tensor), (*term.wires, *wires), kept)
-    while (simpler := identity(joined)) is not None:
-        joined = simpler
-    return joined
+    return identity(joined) or joined

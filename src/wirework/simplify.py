@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from wirework.compare import equal
-from wirework.diagram import Diagram, Expression, Function, Sum, terms
+from wirework.compare import collect
+from wirework.diagram import Box, Diagram, Expression, Sum, terms
 from wirework.rules.conjugation import conjugation
 from wirework.rules.fusion import fusion
 from wirework.rules.identity import identity
@@ -49,21 +49,6 @@ def steps(
         yield "sum", collected
 
 
-def collect(expression: Expression) -> Expression:
-    """Add up equal terms; those that cancel are left out."""
-    if isinstance(expression, Diagram):
-        return expression
-    kept: list[tuple[float, Diagram]] = []
-    for coefficient, term in expression.terms:
-        for place, (before, other) in enumerate(kept):
-            if equal(term, other):
-                kept[place] = (before + coefficient, other)
-                break
-        else:
-            kept.append((coefficient, term))
-    return Sum(tuple((c, term) for c, term in kept if c != 0), expression.legs)
-
-
 def _once(expression: Expression, rules: Mapping[str, Rule]) -> tuple[str, Expression] | None:
     """The first rule that applies, at the first place where it does."""
     for place, (coefficient, term) in enumerate(terms(expression)):
@@ -84,7 +69,7 @@ def _once_in(term: Diagram, rules: Mapping[str, Rule]) -> tuple[str, Expression]
         if (simpler := rule(term)) is not None:
             return name, simpler
     for number, node in enumerate(term.nodes):
-        if isinstance(node, Function) and (found := _once(node.inner, rules)) is not None:
+        if isinstance(node, Box) and (found := _once(node.inner, rules)) is not None:
             name, inner = found
             nodes = list(term.nodes)
             nodes[number] = replace(node, inner=inner)

@@ -1,53 +1,59 @@
 """Copies that are joined are one copy."""
 
-from wirework.diagram import Copy, Diagram, Leg, Open, Port
+from wirework.diagram import Copy, Diagram, Leg, Node, Open, Port
 
 
 def fusion(diagram: Diagram) -> Diagram | None:
-    """Fuse the first two copies that are joined, or take a loop off a copy.
+    """Fuse copies that are joined, and take loops off copies.
 
     What stays of copies without other legs is a loop, which is the size of its dimension.
     """
-    for first, second in diagram.wires:
-        one, other = diagram.nodes[first.node], diagram.nodes[second.node]
-        if not (isinstance(one, Copy) and isinstance(other, Copy)):
+    inner = [wire for wire in diagram.wires if all(_is_copy(diagram, port) for port in wire)]
+    closed = {port for wire in inner for port in wire}
+    nodes: list[Node] = []
+    wires: list[tuple[Port, Port]] = []
+    place: dict[Port, Port] = {}
+    for group in _groups(len(diagram.nodes), inner):
+        ports = [Port(n, leg) for n in group for leg in range(len(diagram.nodes[n].legs))]
+        kept = [port for port in ports if port not in closed]
+        place |= {port: Port(len(nodes), leg) for leg, port in enumerate(kept)}
+        if kept == ports:
+            nodes.append(diagram.nodes[group[0]])
             continue
-        gone = _between(diagram, {first.node, second.node})
-        both = sorted({first.node, second.node})
-        kept = [
-            Port(node, leg)
-            for node in both
-            for leg in range(len(diagram.nodes[node].legs))
-            if Port(node, leg) not in gone
-        ]
-        if kept:
-            return _fused(diagram, both, kept, diagram.leg(first))
-        if len(both) == 2 or len(one.legs) > 2:
-            return _fused(diagram, both, [], diagram.leg(first))
-    return None
+        legs = tuple(diagram.leg(port) for port in kept)
+        if not kept:
+            wires.append((Port(len(nodes), 0), Port(len(nodes), 1)))
+            legs: tuple[Leg, ...] = (diagram.leg(ports[0]),) * 2
+        nodes.append(Copy(legs))
+    if len(nodes) == len(diagram.nodes) and len(wires) == len(inner):
+        return None  # only loops that were loops already
+    wires = [
+        (place[a], place[b]) for a, b in diagram.wires if a not in closed or b not in closed
+    ] + wires
+    opened = tuple(Open(one.leg, place[one.port]) for one in diagram.open)
+    return Diagram(tuple(nodes), tuple(wires), opened)
 
 
-def _between(diagram: Diagram, nodes: set[int]) -> set[Port]:
-    """Ports of wires that run within these nodes."""
-    inner = [wire for wire in diagram.wires if wire[0].node in nodes and wire[1].node in nodes]
-    return {port for wire in inner for port in wire}
+def _is_copy(diagram: Diagram, port: Port) -> bool:
+    return isinstance(diagram.nodes[port.node], Copy)
 
 
-def _fused(diagram: Diagram, gone: list[int], kept: list[Port], leg: Leg) -> Diagram:
-    rest = [number for number in range(len(diagram.nodes)) if number not in gone]
-    dot = len(rest)
-    place = {port: Port(dot, number) for number, port in enumerate(kept)}
-
-    def moved(port: Port) -> Port:
-        return place[port] if port in place else Port(rest.index(port.node), port.leg)
-
-    inner = _between(diagram, set(gone))
-    wires = [(moved(a), moved(b)) for a, b in diagram.wires if a not in inner]
-    legs = tuple(diagram.leg(port) for port in kept)
-    if not kept:
-        legs, wires = (leg, leg), [*wires, (Port(dot, 0), Port(dot, 1))]
-    return Diagram(
-        (*(diagram.nodes[number] for number in rest), Copy(legs)),
-        tuple(wires),
-        tuple(Open(one.leg, moved(one.port)) for one in diagram.open),
-    )
+def _groups(n_nodes: int, wires: list[tuple[Port, Port]]) -> list[list[int]]:
+    """Numbers of nodes that wires join, in the order of their first ones."""
+    near: list[list[int]] = [[] for _ in range(n_nodes)]
+    for first, second in wires:
+        near[first.node].append(second.node)
+        near[second.node].append(first.node)
+    groups: list[list[int]] = []
+    seen: set[int] = set()
+    for number in range(n_nodes):
+        if number in seen:
+            continue
+        seen.add(number)
+        group = [number]
+        for member in group:
+            fresh = [other for other in dict.fromkeys(near[member]) if other not in seen]
+            seen.update(fresh)
+            group += fresh
+        groups.append(group)
+    return groups

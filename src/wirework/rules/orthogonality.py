@@ -1,59 +1,50 @@
 """An isometry joined to its conjugate is the identity: W^T W = 1."""
 
-from wirework.derivative import cut
-from wirework.diagram import Diagram, Open, Port, Tensor
+from wirework.diagram import Copy, Diagram, Leg, Open, Port, Tensor
 from wirework.rules.identity import identity
 
 
 def orthogonality(diagram: Diagram) -> Diagram | None:
     """Replace the first isometry that is joined to its conjugate, along all legs but its bonds."""
+    ends = {port: other for wire in diagram.wires for port, other in (wire, wire[::-1])}
     for number, node in enumerate(diagram.nodes):
         if not isinstance(node, Tensor) or not node.isometry:
             continue
-        for other in range(number + 1, len(diagram.nodes)):
-            if _undone(diagram, number, other):
+        rest = [leg for leg in range(len(node.legs)) if leg not in node.isometry]
+        if not rest or (there := ends.get(Port(number, rest[0]))) is None:
+            continue
+        other = there.node
+        if other > number and all(ends.get(Port(number, n)) == Port(other, n) for n in rest):
+            if _undoes(node, diagram.nodes[other]):
                 return _joined(diagram, number, other, node.isometry)
     return None
 
 
-def _undone(diagram: Diagram, number: int, other: int) -> bool:
-    a, b = diagram.nodes[number], diagram.nodes[other]
-    assert isinstance(a, Tensor)
+def _undoes(a: Tensor, b: object) -> bool:
     if not isinstance(b, Tensor) or a.name != b.name or a.isometry != b.isometry:
         return False
-    if not a.real and a.conjugate == b.conjugate:
-        return False
-    wires = {frozenset(wire) for wire in diagram.wires}
-    rest = [leg for leg in range(len(a.legs)) if leg not in a.isometry]
-    return all({Port(number, leg), Port(other, leg)} in wires for leg in rest)
+    return a.real or a.conjugate != b.conjugate
 
 
 def _joined(diagram: Diagram, number: int, other: int, bonds: tuple[int, ...]) -> Diagram:
-    """Leave both out, and join what was on their bonds."""
-    names = [f"bond {place} {leg}" for place in (number, other) for leg in bonds]
-    legs = range(len(diagram.nodes[number].legs))
-    for place in (other, number):  # from the last on, so that the number before stays
-        diagram = cut(diagram, place, [f"bond {place} {leg}" for leg in legs])
-    opened = {one.leg.name: one.port for one in diagram.open}
-    gone = {port.node for name, port in opened.items() if name.startswith("bond ")}
-    gone -= {opened[name].node for name in names}
-    # Between two open stubs there was a wire; at a bond there is something.
-    wires = [(opened[names[k]], opened[names[k + len(bonds)]]) for k in range(len(bonds))]
-    rest = [place for place in range(len(diagram.nodes)) if place not in gone]
+    """Put a line for each bond in place of both, and take it out where it is joined."""
+    kept = [place for place in range(len(diagram.nodes)) if place not in (number, other)]
+    new = {place: position for position, place in enumerate(kept)}
+    line = {bond: len(kept) + position for position, bond in enumerate(bonds)}
 
     def moved(port: Port) -> Port:
-        return Port(rest.index(port.node), port.leg)
+        if port.node in new:
+            return Port(new[port.node], port.leg)
+        return Port(line[port.leg], int(port.node == other))
 
-    kept = [wire for wire in diagram.wires if wire[0].node not in gone]
-    found = Diagram(
-        tuple(diagram.nodes[place] for place in rest),
-        tuple((moved(a), moved(b)) for a, b in (*kept, *wires)),
-        tuple(
-            Open(one.leg, moved(one.port))
-            for one in diagram.open
-            if not one.leg.name.startswith("bond ")
-        ),
-    )
-    while (simpler := identity(found)) is not None:
-        found = simpler
-    return found
+    legs: list[Leg] = [diagram.nodes[number].legs[bond] for bond in bonds]
+    nodes = (*(diagram.nodes[place] for place in kept), *(Copy((leg, leg)) for leg in legs))
+    gone = {
+        Port(place, leg)
+        for place in (number, other)
+        for leg in range(len(diagram.nodes[number].legs))
+        if leg not in bonds
+    }
+    wires = tuple((moved(a), moved(b)) for a, b in diagram.wires if a not in gone)
+    found = Diagram(nodes, wires, tuple(Open(one.leg, moved(one.port)) for one in diagram.open))
+    return identity(found) or found
