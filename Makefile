@@ -9,6 +9,7 @@ demo: $(INSTALLED)  ## audit the bundled pool and write its report
 
 test: $(INSTALLED)  ## every test that is not marked slow
 	tools/install-chromium
+	tools/install-latex
 	$(BIN)/pytest -q
 
 slow: $(INSTALLED)  ## the tests that take minutes
@@ -40,7 +41,7 @@ organisms: $(INSTALLED)  ## train the bundled pool again (about half an hour on 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(f"expected Python 3.11 or later, got {sys.version.split()[0]}. Set PYTHON=python3.11, or later.") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,manifold,export,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,manifold,export,draw,dev]'
 	touch $@
 
 clean:

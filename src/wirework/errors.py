@@ -18,3 +18,11 @@ class ValueMissingError(WireworkError):
 
 class MemoryLimitError(WireworkError):
     """No order of contraction keeps within the memory that was allowed."""
+
+
+class FileError(WireworkError):
+    """A file that cannot be read, written or understood."""
+
+
+class MissingExtraError(WireworkError):
+    """A feature whose optional packages are not installed."""
