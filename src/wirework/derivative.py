@@ -5,6 +5,7 @@ it held are open. A product has a term for each place where the tensor stands; a
 that takes the derivative of what is inside.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from wirework.diagram import (
     terms,
 )
 from wirework.errors import DiagramError
-from wirework.functions import EPS
+from wirework.functions import EPS, GELU_CUBE, GELU_SLOPE
 from wirework.rules.identity import identity
 
 Rule = Callable[[Expression, Expression, tuple[str, ...]], Expression]
@@ -100,7 +101,8 @@ def expand(expression: Expression) -> Expression:
             replace(node, inner=expand(node.inner)) if isinstance(node, Box) else node
             for node in term.nodes
         )
-        term = replace(term, nodes=nodes)
+        if nodes != term.nodes:
+            term = replace(term, nodes=nodes)
         new = next((new for rule in EXPANSION.values() if (new := rule(term)) is not None), None)
         if new is None:
             found.append((coefficient, term))
@@ -244,6 +246,25 @@ def _silu_slope(u: Expression) -> Expression:
     return add(apply("sigmoid", u), hadamard(u, _sigmoid_slope(u)))
 
 
+def _normal_density(u: Expression) -> Expression:
+    return scale(apply("exp", scale(apply("square", u), -0.5)), (2 * math.pi) ** -0.5)
+
+
+def _gelu_slope(u: Expression) -> Expression:
+    return add(apply("normal_cdf", u), hadamard(u, _normal_density(u)))
+
+
+def _gelu_tanh_slope(u: Expression) -> Expression:
+    # y = u (1 + t) / 2 with t = tanh v and v = a (u + b u^3).
+    squared = apply("square", u)
+    v = scale(add(u, scale(hadamard(u, squared), GELU_CUBE)), GELU_SLOPE)
+    t = apply("tanh", v)
+    steepness = scale(add(ones(u.legs), scale(squared, 3 * GELU_CUBE)), GELU_SLOPE)
+    inner = add(ones(u.legs), scale(apply("square", t), -1))
+    slanted = hadamard(u, hadamard(inner, steepness))
+    return scale(add(add(ones(u.legs), t), slanted), 0.5)
+
+
 def _softmax(inner: Expression, inside: Expression, along: tuple[str, ...]) -> Expression:
     weights = apply("softmax", inner, " ".join(along))
     weighted = hadamard(weights, inside)
@@ -276,6 +297,9 @@ RULES: dict[str, Rule] = {
     "tanh": _elementwise(lambda u: add(ones(u.legs), scale(apply("square", apply("tanh", u)), -1))),
     "sigmoid": _elementwise(_sigmoid_slope),
     "silu": _elementwise(_silu_slope),
+    "gelu": _elementwise(_gelu_slope),
+    "gelu_tanh": _elementwise(_gelu_tanh_slope),
+    "normal_cdf": _elementwise(_normal_density),
     "relu": _elementwise(lambda u: apply("step", u)),
     "step": lambda inner, inside, along: Sum((), inside.legs),
     "square": _elementwise(lambda u: scale(u, 2)),

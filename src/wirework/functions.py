@@ -1,7 +1,8 @@
 """Functions that boxes apply, on numpy arrays and torch tensors alike."""
 
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from wirework.errors import DiagramError
@@ -11,6 +12,9 @@ Array = Any
 
 EPS = 1e-6
 """What norms add to a variance."""
+
+GELU_SLOPE, GELU_CUBE = (2 / math.pi) ** 0.5, 0.044715
+"""Of the gelu by tanh: Hendrycks and Gimpel (2016), arXiv:1606.08415."""
 
 
 class Kind(NamedTuple):
@@ -28,6 +32,12 @@ def library(array: Array) -> Any:
     import numpy
 
     return numpy
+
+
+def permute(array: Array, axes: Sequence[int]) -> Array:
+    """Put axes into another order."""
+    xp = library(array)
+    return xp.permute(array, tuple(axes)) if xp.__name__ == "torch" else array.transpose(axes)
 
 
 def _softmax(x: Array, axes: tuple[int, ...]) -> Array:
@@ -55,12 +65,34 @@ def _elementwise(function: Callable[[Array], Array]) -> Kind:
     return Kind(lambda x, axes: function(x), True)
 
 
+def _sigmoid(x: Array) -> Array:
+    # Unlike 1 / (1 + exp(-x)), this does not overflow.
+    return 0.5 + 0.5 * library(x).tanh(0.5 * x)
+
+
+def _normal_cdf(x: Array) -> Array:
+    xp = library(x)
+    scaled = x * 0.5**0.5
+    if xp.__name__ == "torch":
+        return 0.5 * xp.erfc(-scaled)
+    from scipy.special import erfc
+
+    return 0.5 * erfc(-scaled)
+
+
+def _gelu_tanh(x: Array) -> Array:
+    return 0.5 * x * (1 + library(x).tanh(GELU_SLOPE * (x + GELU_CUBE * x**3)))
+
+
 FUNCTIONS: dict[str, Kind] = {
     "exp": _elementwise(lambda x: library(x).exp(x)),
     "log": _elementwise(lambda x: library(x).log(x)),
     "tanh": _elementwise(lambda x: library(x).tanh(x)),
-    "sigmoid": _elementwise(lambda x: 1 / (1 + library(x).exp(-x))),
-    "silu": _elementwise(lambda x: x / (1 + library(x).exp(-x))),
+    "sigmoid": _elementwise(_sigmoid),
+    "silu": _elementwise(lambda x: x * _sigmoid(x)),
+    "gelu": _elementwise(lambda x: x * _normal_cdf(x)),
+    "gelu_tanh": _elementwise(_gelu_tanh),
+    "normal_cdf": _elementwise(_normal_cdf),
     "relu": _elementwise(lambda x: x * (x > 0)),
     "step": _elementwise(lambda x: (x > 0) * (x * 0 + 1)),
     "square": _elementwise(lambda x: x * x),

@@ -1,16 +1,24 @@
 """The value of an expression, contracted by opt_einsum in an order that is planned first."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from math import prod
+from typing import Any, Literal
 
 import numpy as np
 import opt_einsum
 
-from wirework.diagram import Diagram, Expression, Function, Port, Tensor, terms
+from wirework.derivative import expand
+from wirework.diagram import Box, Copy, Diagram, Expression, Function, Port, Tensor, nodes_of, terms
 from wirework.errors import DiagramError, MemoryLimitError, ValueMissingError
-from wirework.functions import FUNCTIONS, Array, library
+from wirework.functions import FUNCTIONS, Array, library, permute
 
 Arrays = Mapping[str, Array]
+Optimizer = Literal["auto", "opt_einsum", "cotengra"]
+"""Who looks for an order of contraction. auto: cotengra where it is installed."""
 
 
 @dataclass(frozen=True)
@@ -36,40 +44,49 @@ class Plan:
     """Multiplications and additions."""
     largest: float
     """Elements of the largest array made on the way, the value among them."""
+    peak: float = 1.0
+    """Elements of all arrays that are held at once at most, the operands among them."""
 
     def __str__(self) -> str:
         """On one line."""
-        return f"{self.flops:.3g} FLOPs, largest array {self.largest:.3g} elements"
+        return (
+            f"{self.flops:.3g} FLOPs, largest array {self.largest:.3g} elements, "
+            f"{self.peak:.3g} at once"
+        )
 
 
+@lru_cache(maxsize=1024)
 def contraction(diagram: Diagram) -> Contraction:
     """Give one index to all legs that wires and copies join."""
-    parent: dict[Port, Port] = {port: port for port in diagram.ports()}
-
-    def root(port: Port) -> Port:
-        while parent[port] != port:
-            port = parent[port]
-        return port
-
+    near: dict[Port, list[Port]] = {port: [] for port in diagram.ports()}
     for first, second in diagram.wires:
-        parent[root(first)] = root(second)
-    holders = []
+        near[first].append(second)
+        near[second].append(first)
+    operands_at = [n for n, node in enumerate(diagram.nodes) if not isinstance(node, Copy)]
     for number, node in enumerate(diagram.nodes):
-        ports = [Port(number, leg) for leg in range(len(node.legs))]
-        if isinstance(node, Tensor | Function):
-            holders.append((number, ports))
+        if isinstance(node, Copy):
+            for leg in range(1, len(node.legs)):
+                near[Port(number, 0)].append(Port(number, leg))
+                near[Port(number, leg)].append(Port(number, 0))
+    index: dict[Port, int] = {}
+    dims: dict[int, str] = {}
+    for start in near:
+        if start in index:
             continue
-        for port in ports[1:]:
-            parent[root(port)] = root(ports[0])
-    numbers: dict[Port, int] = {}
-    for port in parent:
-        numbers.setdefault(root(port), len(numbers))
-    dims = {numbers[root(port)]: diagram.leg(port).dim for port in diagram.ports()}
+        dims[len(dims)] = diagram.leg(start).dim
+        index[start] = len(dims) - 1
+        reached = [start]
+        for port in reached:
+            for other in near[port]:
+                if other not in index:
+                    index[other] = len(dims) - 1
+                    reached.append(other)
     operands = tuple(
-        (number, tuple(numbers[root(port)] for port in ports)) for number, ports in holders
+        (number, tuple(index[Port(number, leg)] for leg in range(len(diagram.nodes[number].legs))))
+        for number in operands_at
     )
-    held = {index for _, indices in operands for index in indices}
-    output = tuple(numbers[root(one.port)] for one in diagram.open)
+    held = {i for _, indices in operands for i in indices}
+    output = tuple(index[one.port] for one in diagram.open)
     return Contraction(operands, output, dims, tuple(i for i in dims if i not in held))
 
 
@@ -79,23 +96,27 @@ def evaluate(
     *,
     sizes: Mapping[str, int] | None = None,
     memory_limit: int | None = None,
+    optimizer: Optimizer = "auto",
 ) -> Array:
-    """Compute the value.
+    """Compute the value; derivatives that stand in it are carried out.
 
     Args:
         expression: Its open legs are the value's axes, in order.
         arrays: By tensor name: numpy arrays, or torch tensors.
         sizes: Of dimensions that no array has, by name.
         memory_limit: Most elements of any array that is made on the way.
+        optimizer: Who looks for an order of contraction; it is looked for once for each diagram.
 
     Raises:
         ValueMissingError: If an array or a size is missing, or does not fit.
         MemoryLimitError: If no order of contraction that was found keeps to the limit.
+        ImportError: If cotengra is asked for, and is not installed.
     """
     known = sizes_of(expression, arrays, sizes)
     total: Array | None = None
-    for coefficient, term in terms(expression):
-        part = coefficient * _value(term, arrays, known, memory_limit)
+    for coefficient, term in terms(_expanded(expression)):
+        part = _value(term, arrays, known, memory_limit, optimizer)
+        part = part if coefficient == 1 else coefficient * part
         total = part if total is None else total + part
     if total is None:
         return np.zeros([known[leg.dim] for leg in expression.legs])
@@ -108,6 +129,7 @@ def plan(
     *,
     sizes: Mapping[str, int] | None = None,
     memory_limit: int | None = None,
+    optimizer: Optimizer = "auto",
 ) -> tuple[Plan, ...]:
     """Plan the contraction of each term, and of what stands in functions, without running any.
 
@@ -115,12 +137,13 @@ def plan(
     """
     known = sizes_of(expression, arrays, sizes)
     found: list[Plan] = []
-    for _, term in terms(expression):
-        found.append(_plan(term, known, memory_limit)[0])
+    for _, term in terms(_expanded(expression)):
+        found.append(_planned(term, known, memory_limit, optimizer)[0])
         for node in term.nodes:
             if isinstance(node, Function):
-                inner = plan(node.inner, arrays, sizes=known, memory_limit=memory_limit)
-                found += inner
+                found += plan(
+                    node.inner, arrays, sizes=known, memory_limit=memory_limit, optimizer=optimizer
+                )
     return tuple(found)
 
 
@@ -133,101 +156,194 @@ def sizes_of(
         ValueMissingError: If an array or size is missing, or two do not agree.
     """
     known: dict[str, tuple[int, str]] = {d: (n, "sizes") for d, n in (sizes or {}).items()}
-    _read_sizes(expression, arrays, known)
+    expanded = _expanded(expression)
+    needed = [node for node in nodes_of(expanded) if isinstance(node, Tensor)]
+    if expanded is not expression:
+        # What is differentiated may leave tensors out, whose dimensions are those of its legs.
+        before = (node for node in nodes_of(expression) if isinstance(node, Tensor))
+        needed += [node for node in before if node.name in arrays]
+    for node in needed:
+        _read_sizes(node, arrays, known)
     return {dim: size for dim, (size, _) in known.items()}
 
 
-def _read_sizes(expression: Expression, arrays: Arrays, known: dict[str, tuple[int, str]]) -> None:
-    for _, term in terms(expression):
-        for node in term.nodes:
-            if isinstance(node, Function):
-                _read_sizes(node.inner, arrays, known)
-            if not isinstance(node, Tensor):
-                continue
-            if node.name not in arrays:
-                raise ValueMissingError(
-                    f"expected an array for {node}, got: {', '.join(arrays) or 'none'}. Pass one "
-                    f"with {len(node.legs)} axes under that name."
-                )
-            shape = tuple(arrays[node.name].shape)
-            if len(shape) != len(node.legs):
-                raise ValueMissingError(
-                    f"expected an array with {len(node.legs)} axes for {node}, got shape {shape}. "
-                    "The legs stand in the order of the array's axes."
-                )
-            for leg, size in zip(node.legs, shape, strict=True):
-                before, where = known.setdefault(leg.dim, (size, str(node)))
-                if before != size:
-                    raise ValueMissingError(
-                        f"expected size {before} for dimension {leg.dim!r}, as in {where}, got "
-                        f"{size} in leg {leg.name!r} of {node}. An array is probably transposed, "
-                        "or two dimensions have one name."
-                    )
+def _read_sizes(node: Tensor, arrays: Arrays, known: dict[str, tuple[int, str]]) -> None:
+    if node.name not in arrays:
+        raise ValueMissingError(
+            f"expected an array for {node}, got: {', '.join(arrays) or 'none'}. Pass one "
+            f"with {len(node.legs)} axes under that name."
+        )
+    shape = tuple(arrays[node.name].shape)
+    if len(shape) != len(node.legs):
+        raise ValueMissingError(
+            f"expected an array with {len(node.legs)} axes for {node}, got shape {shape}. "
+            "The legs stand in the order of the array's axes."
+        )
+    for leg, size in zip(node.legs, shape, strict=True):
+        if leg.dim not in known:
+            known[leg.dim] = (size, str(node))
+        elif known[leg.dim][0] != size:
+            before, where = known[leg.dim]
+            raise ValueMissingError(
+                f"expected size {before} for dimension {leg.dim!r}, as in {where}, got "
+                f"{size} in leg {leg.name!r} of {node}. An array is probably transposed, "
+                "or two dimensions have one name."
+            )
 
 
-def _plan(
-    term: Diagram, sizes: Mapping[str, int], memory_limit: int | None
-) -> tuple[Plan, str, list[tuple[int, ...]], Contraction]:
-    one = contraction(term)
-    for index, dim in one.dims.items():
+@lru_cache(maxsize=256)
+def _expanded(expression: Expression) -> Expression:
+    return expand(expression)
+
+
+def _planned(
+    term: Diagram, sizes: Mapping[str, int], limit: int | None, optimizer: Optimizer
+) -> tuple[Plan, Callable[..., Array] | None]:
+    """Plan a contraction, or remember the plan."""
+    dims = contraction(term).dims
+    for index, dim in dims.items():
         if dim not in sizes:
             raise ValueMissingError(
                 f"expected a size for dimension {dim!r} (index {index}), got: "
                 f"{', '.join(sizes) or 'none'}. No array has it; pass sizes={{{dim!r}: n}}."
             )
-    # An index that no operand has, or that stands twice in the output, is put in afterwards.
-    output = tuple(dict.fromkeys(i for i in one.output if i not in one.summed))
-    symbols = {index: opt_einsum.get_symbol(index) for index in one.dims}
-    said = ",".join("".join(symbols[i] for i in indices) for _, indices in one.operands)
-    said += "->" + "".join(symbols[i] for i in output)
-    shapes = [tuple(sizes[one.dims[i]] for i in indices) for _, indices in one.operands]
-    if not shapes:
-        return Plan((), 0.0, 1.0), said, shapes, one
-    path, info = opt_einsum.contract_path(
-        said, *shapes, shapes=True, optimize="auto", memory_limit=memory_limit
-    )
-    whole = float(np.prod([float(sizes[one.dims[i]]) for i in one.output]))
-    # What opt_einsum calls the largest intermediate is 0 or 1 where there is none.
-    largest = max(float(info.largest_intermediate), whole)
-    if memory_limit is not None and largest > memory_limit:
+    return _plan(term, tuple(sizes[dim] for dim in dims.values()), limit, optimizer)
+
+
+@lru_cache(maxsize=1024)
+def _plan(
+    term: Diagram, sizes: tuple[int, ...], limit: int | None, optimizer: Optimizer
+) -> tuple[Plan, Callable[..., Array] | None]:
+    """A plan, and what carries it out, for sizes of the indices in their order."""
+    one = contraction(term)
+    said = _said(one)
+    operands = [indices for _, indices in one.operands]
+    shapes = [tuple(sizes[i] for i in indices) for indices in operands]
+    whole = float(prod(sizes[i] for i in one.output))
+    found: list[Plan] = [] if shapes else [Plan((), 0.0, whole, whole)]
+    for search in _searches(limit, optimizer) if shapes else ():
+        path, about = opt_einsum.contract_path(
+            said, *shapes, shapes=True, optimize=search, memory_limit=limit
+        )
+        path = tuple(map(tuple, path))
+        largest, peak = _memory(path, operands, set(one.output), sizes, whole)
+        found.append(Plan(path, float(about.opt_cost), largest, peak))
+        if limit is None or largest <= limit:
+            break
+    chosen = min(found, key=lambda plan: plan.largest)
+    if limit is not None and chosen.largest > limit:
         raise MemoryLimitError(
-            f"expected arrays of at most {memory_limit} elements, got {largest:.3g} at least for "
+            f"expected arrays of at most {limit} elements, got {chosen.largest:.3g} at least for "
             f"{term}. The value itself has {whole:.3g}; raise the limit, or leave fewer legs open."
         )
-    return Plan(tuple(map(tuple, path)), float(info.opt_cost), largest), said, shapes, one
+    if not shapes:
+        return chosen, None
+    run = opt_einsum.contract_expression(said, *shapes, optimize=list(chosen.path))
+    return chosen, run
+
+
+def _said(one: Contraction) -> str:
+    """As an einsum string; indices that it cannot have are put in by `_spread`."""
+    output = dict.fromkeys(i for i in one.output if i not in one.summed)
+    symbols = {index: opt_einsum.get_symbol(index) for index in one.dims}
+    said = ",".join("".join(symbols[i] for i in indices) for _, indices in one.operands)
+    return said + "->" + "".join(symbols[i] for i in output)
+
+
+def _searches(limit: int | None, optimizer: Optimizer) -> Iterator[Any]:
+    """Ways to look for an order, each only if those before it found none within the limit."""
+    if optimizer == "cotengra" or (optimizer == "auto" and find_spec("cotengra")):
+        yield _cotengra()
+    yield "auto"
+    if limit is not None:
+        yield opt_einsum.DynamicProgramming(minimize="size")
+
+
+def _cotengra() -> Any:
+    try:
+        import cotengra  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "expected cotengra to look for an order of contraction, got no such package. It comes "
+            "with an extra: pip install 'unmask[tensor]'."
+        ) from error
+    return cotengra.GreedyOptimizer()
+
+
+def _memory(
+    path: tuple[tuple[int, ...], ...],
+    operands: list[tuple[int, ...]],
+    output: set[int],
+    sizes: tuple[int, ...],
+    whole: float,
+) -> tuple[float, float]:
+    """Elements of the largest array that is made, and of all that are held at once at most.
+
+    A step of more than two operands is counted with all its indices, as a library may make them.
+    """
+    # Indices, and elements where the array was made on the way.
+    held: list[tuple[set[int], float]] = [(set(indices), 0.0) for indices in operands]
+    given = sum(_size(indices, sizes) for indices in operands)
+    uses = Counter(index for indices, _ in held for index in indices) + Counter(output)
+    largest, peak, live = whole, given + whole, 0.0
+    for step in path:
+        taken = [held.pop(place) for place in sorted(step, reverse=True)]
+        joined = set().union(*(indices for indices, _ in taken))
+        uses.subtract(index for indices, _ in taken for index in indices)
+        left = {index for index in joined if uses[index]}
+        uses.update(left)
+        size = _size(joined if len(taken) > 2 else left, sizes)
+        largest, peak = max(largest, size), max(peak, given + live + size)
+        live += size - sum(elements for _, elements in taken)
+        held.append((left, size))
+    return largest, peak
+
+
+def _size(indices: set[int] | tuple[int, ...], sizes: tuple[int, ...]) -> float:
+    return float(prod(sizes[i] for i in indices))
 
 
 def _value(
-    term: Diagram, arrays: Arrays, sizes: Mapping[str, int], memory_limit: int | None
+    term: Diagram,
+    arrays: Arrays,
+    sizes: Mapping[str, int],
+    limit: int | None,
+    optimizer: Optimizer,
 ) -> Array:
-    planned, said, _, one = _plan(term, sizes, memory_limit)
-    operands = [
-        _node_value(term, number, arrays, sizes, memory_limit) for number, _ in one.operands
-    ]
-    # Without tensors the value is a number still, in the library of those elsewhere.
-    value: Array = np.ones(())
-    if arrays and not operands:
-        value = _like(next(iter(arrays.values())), value)
-    if operands:
-        value = opt_einsum.contract(said, *operands, optimize=list(planned.path))
+    run = _planned(term, sizes, limit, optimizer)[1]
+    one = contraction(term)
+    if run is None:
+        # Without tensors the value is a number still, in the library of those elsewhere.
+        value: Array = np.ones(())
+        return _spread(_like(next(iter(arrays.values())), value) if arrays else value, one, sizes)
+    value = run(
+        *(_node_value(term, number, arrays, sizes, limit, optimizer) for number, _ in one.operands)
+    )
     return _spread(value, one, sizes)
 
 
 def _node_value(
-    term: Diagram, number: int, arrays: Arrays, sizes: Mapping[str, int], limit: int | None
+    term: Diagram,
+    number: int,
+    arrays: Arrays,
+    sizes: Mapping[str, int],
+    limit: int | None,
+    optimizer: Optimizer,
 ) -> Array:
     node = term.nodes[number]
     if isinstance(node, Tensor):
         array = arrays[node.name]
         return library(array).conj(array) if node.conjugate else array
-    assert isinstance(node, Function), "copies hold no values"
-    inside = evaluate(node.inner, arrays, sizes=sizes, memory_limit=limit)
+    assert isinstance(node, Function), "copies hold no values, and derivatives are carried out"
+    inside = evaluate(node.inner, arrays, sizes=sizes, memory_limit=limit, optimizer=optimizer)
     names = [leg.name for leg in node.legs]
     return FUNCTIONS[node.name].apply(inside, tuple(names.index(leg) for leg in node.along))
 
 
 def _spread(value: Array, one: Contraction, sizes: Mapping[str, int]) -> Array:
     """Put in what einsum cannot: factors, axes of ones, and diagonals."""
+    if not one.summed and len(set(one.output)) == len(one.output):
+        return value
     axes = list(dict.fromkeys(i for i in one.output if i not in one.summed))
     for index in one.summed:
         size = sizes[one.dims[index]]
@@ -243,7 +359,7 @@ def _spread(value: Array, one: Contraction, sizes: Mapping[str, int]) -> Array:
     places = []
     for index in one.output:
         places.append(next(p for p, i in enumerate(axes) if i == index and p not in places))
-    return library(value).permute(value, places) if _is_torch(value) else value.transpose(places)
+    return permute(value, places)
 
 
 def _identity(value: Array, axis: int, size: int) -> Array:
@@ -271,7 +387,7 @@ def code(diagram: Diagram, arrays: Arrays | None = None) -> str:
         DiagramError: If it has functions, or is no plain einsum.
     """
     one = contraction(diagram)
-    if any(isinstance(diagram.nodes[number], Function) for number, _ in one.operands):
+    if any(isinstance(node, Box) for node in diagram.nodes):
         raise DiagramError(
             f"expected tensors and copies only, got a function in {diagram}. Print what is inside "
             "of it, apply the function, and go on from there."
@@ -281,13 +397,10 @@ def code(diagram: Diagram, arrays: Arrays | None = None) -> str:
             f"expected a plain einsum, got a diagonal or a copy that joins no tensor in {diagram}. "
             "Evaluate it, or bring in an identity as a tensor."
         )
-    symbols = {index: opt_einsum.get_symbol(index) for index in one.dims}
-    said = ",".join("".join(symbols[i] for i in indices) for _, indices in one.operands)
-    said += "->" + "".join(symbols[i] for i in one.output)
     names = [
         f"{node.name}.conj()" if node.conjugate else node.name
         for number, _ in one.operands
         if isinstance(node := diagram.nodes[number], Tensor)
     ]
-    text = f"contract({', '.join([repr(said), *names])})"
+    text = f"contract({', '.join([repr(_said(one)), *names])})"
     return text if arrays is None else f"{text}  # {plan(diagram, arrays)[0]}"
