@@ -172,6 +172,11 @@ class _Algebra:
 
         return rename(self, names)
 
+    def _repr_svg_(self: Any) -> str:
+        from wirework.emit import draw
+
+        return draw(self)
+
 
 @dataclass(frozen=True)
 class Diagram(_Algebra):
@@ -188,16 +193,13 @@ class Diagram(_Algebra):
 
     def __post_init__(self) -> None:
         """Check that every leg has one end, and that dimensions fit."""
-        used = Counter(port for wire in self.wires for port in wire)
-        used.update(one.port for one in self.open)
-        for port in self.ports():
-            if used[port] != 1:
-                raise DiagramError(_misused(self, port, used[port]))
-        if extra := set(used) - set(self.ports()):
-            raise DiagramError(
-                f"expected wires between legs that exist, got {sorted(extra)} as (node, leg). "
-                f"There are {len(self.nodes)} nodes; a number is probably off by one."
-            )
+        ends = [port for wire in self.wires for port in wire] + [one.port for one in self.open]
+        n_legs = [len(node.legs) for node in self.nodes]
+        if not (
+            len(ends) == len(set(ends)) == sum(n_legs)
+            and all(0 <= n < len(n_legs) and 0 <= leg < n_legs[n] for n, leg in ends)
+        ):
+            raise DiagramError(_misused(self, Counter(ends)))
         for first, second in self.wires:
             _require_same_dim(self, first, second)
         names = Counter(one.leg.name for one in self.open)
@@ -262,9 +264,10 @@ class Sum(_Algebra):
                     f"[{_said(term.legs)}]. Only what has the same axes can be added; rename "
                     "legs, or join those that are left over."
                 )
-            by_name = {one.leg.name: one for one in term.open}
-            kept = tuple(by_name[leg.name] for leg in legs)
-            ordered.append((coefficient, replace(term, open=kept)))
+            if [leg.name for leg in term.legs] != [leg.name for leg in legs]:
+                by_name = {one.leg.name: one for one in term.open}
+                term = replace(term, open=tuple(by_name[leg.name] for leg in legs))
+            ordered.append((coefficient, term))
         object.__setattr__(self, "terms", tuple(ordered))
         object.__setattr__(self, "shape", legs)
 
@@ -336,17 +339,23 @@ def _said(legs: Sequence[Leg]) -> str:
     return " ".join(map(str, legs))
 
 
-def _misused(diagram: Diagram, port: Port, times: int) -> str:
-    node, leg = diagram.nodes[port.node], diagram.leg(port)
-    if times == 0:
-        return (
-            f"expected every leg to be joined or open, got leg {leg.name!r} of {node} dangling. "
-            "A leg that ends nowhere is neither summed nor kept; join it to a copy with one leg "
-            "to sum over it, or leave it open."
-        )
+def _misused(diagram: Diagram, used: Counter[Port]) -> str:
+    for port in diagram.ports():
+        node, leg, times = diagram.nodes[port.node], diagram.leg(port), used.pop(port, 0)
+        if times == 0:
+            return (
+                f"expected every leg to be joined or open, got leg {leg.name!r} of {node} "
+                "dangling. A leg that ends nowhere is neither summed nor kept; join it to a copy "
+                "with one leg to sum over it, or leave it open."
+            )
+        if times > 1:
+            return (
+                f"expected every leg to have one end, got leg {leg.name!r} of {node} with {times}. "
+                "More than two legs are joined through a copy."
+            )
     return (
-        f"expected every leg to have one end, got leg {leg.name!r} of {node} with {times}. "
-        "More than two legs are joined through a copy."
+        f"expected wires between legs that exist, got {sorted(used)} as (node, leg). "
+        f"There are {len(diagram.nodes)} nodes; a number is probably off by one."
     )
 
 
