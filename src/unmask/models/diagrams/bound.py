@@ -151,10 +151,9 @@ def bound(name: str, legs: str, array: Tensor | None = None, **kind: object) -> 
     return Bound(wirework.tensor(name, legs, **kind), arrays)
 
 
-def ones(leg: str, size: int) -> Bound:
-    """A vector of ones, which is a copy dot with one leg: ``ones("pos", 5)``."""
-    made = wirework.copy(leg)
-    return Bound(made, {}, {made.legs[0].dim: size})
+def ones(leg: str) -> Bound:
+    """A vector of ones, which is a copy dot with one leg; other tensors have to give its size."""
+    return Bound(wirework.copy(leg))
 
 
 def diagonal(vector: Bound) -> Bound:

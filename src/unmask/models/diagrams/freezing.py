@@ -1,7 +1,7 @@
 """What makes a forward pass nonlinear, recorded on one input.
 
 With attention patterns, norm factors and activations held at what they were, the model is a
-multilinear diagram (`unmask.models.diagrams.whole`) with the model's own logits as its value.
+multilinear diagram (`unmask.models.diagrams.multilinear`) with the model's own logits as its value.
 """
 
 from collections.abc import Iterator, Sequence

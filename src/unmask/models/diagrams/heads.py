@@ -77,6 +77,13 @@ class Stream:
         legs = f"d_model:{self.dim} d_model':{self.dim}"
         return bound("C", legs, C, symmetric=((0, 1),))
 
+    def reader(self, name: str, out: str, weight: Tensor, bias: Tensor | None) -> Bound:
+        """A matrix that reads the normed stream, its bias in the last row; not centred yet."""
+        if self.constant:
+            last = weight.new_zeros(weight.shape[1]) if bias is None else bias
+            weight = torch.cat([weight, last[None]])
+        return bound(name, self.legs(after=out), weight)
+
     def read(self, matrix: Bound) -> Bound:
         """What a matrix reads off a normed stream."""
         return matrix if self.centring is None else self.centring @ matrix
@@ -173,7 +180,17 @@ def head(subject: Subject, layer: int, head: int, *, n_offsets: int | None = Non
 
 def values(stream: Stream, attention: Attention, at: tuple[int, int]) -> Bound:
     """From the normed stream to a head's values: legs ``d_model d_head``."""
-    return stream.read(_reader(stream, attention, "V", at))
+    return _reader(stream, attention, "V", at)
+
+
+def queries(stream: Stream, attention: Attention, at: tuple[int, int]) -> Bound:
+    """From the normed stream to a head's queries: legs ``d_model d_head``."""
+    return _reader(stream, attention, "Q", at)
+
+
+def keys(stream: Stream, attention: Attention, at: tuple[int, int]) -> Bound:
+    """From the normed stream to a head's keys: legs ``d_model d_head``."""
+    return _reader(stream, attention, "K", at)
 
 
 def output(stream: Stream, attention: Attention, at: tuple[int, int]) -> Bound:
@@ -184,8 +201,8 @@ def output(stream: Stream, attention: Attention, at: tuple[int, int]) -> Bound:
 
 
 def _qk(stream: Stream, attention: Attention, at: tuple[int, int], n_offsets: int) -> Bound:
-    W_Q = stream.read(_reader(stream, attention, "Q", at))(d_model="query")
-    W_K = stream.read(_reader(stream, attention, "K", at))(d_model="key")
+    W_Q = queries(stream, attention, at)(d_model="query")
+    W_K = keys(stream, attention, at)(d_model="key")
     if attention.rotary is None:
         return attention.scaling * (W_Q @ W_K.T)
     R = bound(
@@ -198,14 +215,11 @@ def _qk(stream: Stream, attention: Attention, at: tuple[int, int], n_offsets: in
 def _reader(
     stream: Stream, attention: Attention, which: Literal["Q", "K", "V"], at: tuple[int, int]
 ) -> Bound:
-    """W_Q, W_K or W_V of a head, the norm's weights and, in its last row, biases folded in."""
     layer, head = at
     shared = which != "Q" and attention.n_kv_heads < attention.n_heads
     index = head if which == "Q" else attention.kv_head(head)
-    W, b = (None if one is None else one[index] for one in attention.reading(which))
-    assert W is not None
-    if stream.constant:
-        W = torch.cat([W, W.new_zeros(1, W.shape[1]) if b is None else b[None]])
+    weight, bias = attention.reading(which)
     # Heads that share keys and values name the same arrays.
     name = f"W_{which}^{layer}.{'kv' if shared else ''}{index}"
-    return bound(name, stream.legs(after="d_head"), W)
+    bias = None if bias is None else bias[index]
+    return stream.read(stream.reader(name, "d_head", weight[index], bias))

@@ -119,6 +119,11 @@ class Attention:
         return W * after[:, None], None if b is None else b * after
 
     @property
+    def biases(self) -> tuple[Tensor | None, ...]:
+        """Of what it reads."""
+        return self.b_Q, self.b_K, self.b_V
+
+    @property
     def writing(self) -> Float[Tensor, "head d_head d_model"]:
         """W_O with the weights of a norm after it folded in."""
         return self.W_O if self.post is None else self.W_O * self.post.weight
@@ -154,6 +159,11 @@ class Mlp:
             moved = self.norm.bias @ W
             b = moved if b is None else b + moved
         return self.norm.weight[:, None] * W, b
+
+    @property
+    def biases(self) -> tuple[Tensor | None, ...]:
+        """Of what it reads."""
+        return self.b_gate, self.b_in
 
     @property
     def writing(self) -> Float[Tensor, "d_mlp d_model"]:
@@ -201,12 +211,11 @@ class Parts:
 
     @cached_property
     def has_constant(self) -> bool:
-        """Whether any query, key or value has a constant part."""
-        return any(
-            block.attention.reading(which)[1] is not None
-            for block in self.blocks
-            for which in ("Q", "K", "V")
-        )
+        """Whether a head or MLP reads the residual stream with a bias."""
+        readers = [one for block in self.blocks for one in (block.attention, block.mlp)]
+        biases = [bias for one in readers for bias in one.biases]
+        biases += [one.norm.bias for one in readers if one.norm is not None]
+        return any(bias is not None for bias in biases)
 
     def attention(self, layer: int, head: int = 0) -> Attention:
         """The attention of a layer, after a check of layer and head.

@@ -169,7 +169,7 @@ class _Builder:
 
     def _everywhere(self, bias: Bound) -> Bound:
         """The same at each position."""
-        return ones("pos", len(self.frozen.tokens)).times(bias)
+        return ones("pos").times(bias)
 
     def _edited(self, x: Bound, layer: int, stream: StreamName) -> Bound:
         """Put in the edits of one place."""
