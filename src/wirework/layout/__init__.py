@@ -3,6 +3,10 @@
 from wirework.layout.hints import Group as Group
 from wirework.layout.hints import Hints as Hints
 from wirework.layout.hints import Relation as Relation
+from wirework.layout.page import lay_out as lay_out
+from wirework.layout.quality import Quality as Quality
+from wirework.layout.quality import measure as measure
+from wirework.layout.quality import overlaps as overlaps
 from wirework.layout.scene import Point as Point
 from wirework.layout.scene import Scene as Scene
 from wirework.layout.scene import Shape as Shape
