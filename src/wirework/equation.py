@@ -42,6 +42,11 @@ class Equation:
                     "cannot be equal; rename or join them."
                 )
 
+    def _repr_svg_(self) -> str:
+        from wirework.emit import draw
+
+        return draw(self)
+
 
 def equation(*sides: Expression) -> Equation:
     """Put an equals sign between expressions."""
