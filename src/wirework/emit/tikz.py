@@ -36,6 +36,8 @@ _COMMANDS = {
     "↔": r"\leftrightarrow", "⇒": r"\Rightarrow", "⇔": r"\Leftrightarrow", "↦": r"\mapsto",
     "′": r"\prime", "⟨": r"\langle", "⟩": r"\rangle", "‖": r"\|", "ℓ": r"\ell", "…": r"\ldots",
     "–": "-", "—": "-", "‘": "`", "’": "'", "“": "``", "”": "''",
+    "½": r"\textstyle\frac{1}{2}", "¼": r"\textstyle\frac{1}{4}", "¾": r"\textstyle\frac{3}{4}",
+    "¹": r"{}^{1}", "²": r"{}^{2}", "³": r"{}^{3}",
     "ß": r"\mbox{\ss}", "ø": r"\mbox{\o}", "Ø": r"\mbox{\O}", "ł": r"\mbox{\l}",
     "Ł": r"\mbox{\L}", "æ": r"\mbox{\ae}", "Æ": r"\mbox{\AE}", "œ": r"\mbox{\oe}",
     "Œ": r"\mbox{\OE}", "å": r"\mbox{\aa}", "Å": r"\mbox{\AA}", "ı": r"\imath",

@@ -1,0 +1,5 @@
+"""``python -m wirework``."""
+
+from wirework.cli import main
+
+main()
