@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from wirework import Leg, draw, lay_out, parse, parse_equation, tensor
 from wirework.emit import (
     BARE,
     Palette,
@@ -193,6 +194,21 @@ def test_svg_themes_stand_in_one_page_without_clashing():
 def test_colours_are_checked():
     with pytest.raises(WireworkError, match="#rrggbb for ink, got 'red;}'.*#ff0000"):
         Palette(ink="red;}")
+
+
+@pytest.mark.parametrize("label", HOSTILE.values(), ids=HOSTILE)
+def test_any_name_is_drawn_from_end_to_end(label):
+    diagram = tensor(label, (Leg(label, label), Leg("j", label)))
+    svg = draw(diagram)
+    ElementTree.fromstring(svg)
+    assert diagram._repr_svg_() == svg
+    assert to_tikz(lay_out(diagram)).isascii()
+
+
+def test_sums_and_equations_show_themselves():
+    total = parse("i: 2 x[i] - y[i]")
+    assert "<title>i: 2 x[i] - y[i]</title>" in total._repr_svg_()
+    assert "<title>i: x[i] = y[i]</title>" in parse_equation("i: x[i] = y[i]")._repr_svg_()
 
 
 # Lines
