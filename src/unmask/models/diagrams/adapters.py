@@ -1,6 +1,8 @@
 """A learnt change of a weight, drawn beside the weight."""
 
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from unmask.edits import WeightDelta
@@ -52,8 +54,7 @@ def adapter(weight: Bound, delta: WeightDelta) -> Bound:
     (name,) = names
     first, second = weight.legs
     factors = [factor.float() for factor in delta.factors[name]]
-    shape = (factors[0].shape[0], factors[-1].shape[1])
-    if shape != weight.shape or factors[0].shape[-1] != factors[-1].shape[-2 * (len(factors) > 1)]:
+    if _product_shape(factors) != weight.shape:
         raise SettingError(
             f"expected a change of shape {weight.shape} for {name!r}, got factors of "
             f"{', '.join(str(tuple(factor.shape)) for factor in factors)}. The adapter is probably "
@@ -65,3 +66,11 @@ def adapter(weight: Bound, delta: WeightDelta) -> Bound:
     low_rank = bound(f"{left}^{name}", f"{first} rank", factors[0])
     low_rank = low_rank @ bound(f"{right}^{name}", f"rank {second}", factors[1])
     return weight + delta.scale * low_rank
+
+
+def _product_shape(factors: Sequence[Tensor]) -> tuple[int, ...] | None:
+    """Of the product of one or two matrices; None if there is none."""
+    if len(factors) == 1:
+        return tuple(factors[0].shape)
+    left, right = factors
+    return (left.shape[0], right.shape[1]) if left.shape[1] == right.shape[0] else None

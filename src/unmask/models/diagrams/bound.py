@@ -1,5 +1,6 @@
 """A diagram with its arrays, and an algebra in which the arrays travel along."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -49,8 +50,15 @@ class Bound:
             memory_limit: Most elements of any array that is made on the way, the value included.
 
         Raises:
+            SettingError: If the value itself is above the limit.
             wirework.WireworkError: If an array is not bound yet, or the limit cannot be kept.
         """
+        if memory_limit is not None and math.prod(self.shape) > memory_limit:
+            raise SettingError(
+                f"expected a value of at most {memory_limit} elements, got one of shape "
+                f"{self.shape}. Join its legs to something, raise memory_limit, or use what "
+                "works by factors: path_expansion, composition_scores, unembed_singular."
+            )
         return wirework.evaluate(
             self.expression, self.arrays, sizes=self.sizes, memory_limit=memory_limit
         )

@@ -6,8 +6,10 @@ Source: Olsson et al. (2022), "In-context Learning and Induction Heads": the pre
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from unmask.errors import SettingError
 from unmask.models.diagrams.composing import Composed, composition_scores
@@ -28,6 +30,8 @@ class InductionScores:
     """K-composition, by weights alone; see `composition_scores`."""
     chance: float
     """What attention spread evenly over what is seen would give for prefix matching."""
+    gain_nats: float
+    """How much lower the loss per token is in the second copy: whether the model does it at all."""
 
     @property
     def strongest(self) -> tuple[int, int, float]:
@@ -78,12 +82,22 @@ def induction_scores(
     start = subject.tokenizer.bos_token_id
     first = torch.full((n_rows, 1), start if isinstance(start, int) else subject.pad)
     rows = torch.cat([first, drawn, drawn], 1)
-    _, patterns = attend(subject, rows.tolist())
+    logits, patterns = attend(subject, rows.tolist())
     stacked = torch.stack([pattern.float().mean(0) for pattern in patterns])
     # Row i of a diagonal at -n is the attention of i to i - n; the last copy's queries are taken.
     matched = stacked.diagonal(1 - length, -2, -1)[..., -length:].mean(-1)
     before = stacked.diagonal(-1, -2, -1)[..., 1:].mean(-1)
     seen = torch.arange(length + 1, 2 * length + 1) + 1.0
+    loss_nats = cross_entropy(
+        rearrange(logits[:, :-1], "row pos vocab -> row vocab pos"),
+        rows[:, 1:].to(logits.device),
+        reduction="none",
+    )
+    first_nats, second_nats = loss_nats.mean(0).view(2, length).mean(1).tolist()
     return InductionScores(
-        matched, before, composition_scores(subject).K, float(seen.reciprocal().mean())
+        prefix_matching=matched,
+        previous_token=before,
+        K=composition_scores(subject).K,
+        chance=float(seen.reciprocal().mean()),
+        gain_nats=first_nats - second_nats,
     )
