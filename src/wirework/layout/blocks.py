@@ -178,30 +178,28 @@ def block_of(node: Tensor | Copy) -> Block:
     return Block(outline, node.name, node.legs, str(node), node)
 
 
-def frame_block(piece: Piece, legs: tuple[Leg, ...], fresh: int = 0) -> Block:
+def frame_block(piece: Piece, legs: tuple[Leg, ...], keys: Sequence[str]) -> Block:
     """The block of a frame that is drawn.
 
     Args:
         piece: Its first shape is the frame.
-        legs: Of the node; those that have an ending in `piece` pass through the frame.
-        fresh: How many of the last legs start at the frame with a dot.
+        legs: Of the node.
+        keys: What the endings of `piece` are called that belong to the first legs. Further legs
+            start at the frame with a dot.
     """
     frame = piece.shapes[0]
     block = Block(frame.outline, frame.name, legs, frame.hover, inner=piece)
-    block.joined = {
-        number: piece.endings[leg.name].wire
-        for number, leg in enumerate(legs)
-        if leg.name in piece.endings and number < len(legs) - fresh
-    }
-    for number, wire in block.joined.items():
-        ending = piece.endings[legs[number].name]
-        block.sides[number], block.places[number] = ending.side, piece.wires[wire].points[-1]
+    for number, key in enumerate(keys):
+        if key in piece.endings:
+            wire, side = piece.endings[key]
+            block.joined[number], block.sides[number] = wire, side
+            block.places[number] = piece.wires[wire].points[-1]
     missing = [number for number in range(len(legs)) if number not in block.joined]
     tallest = _at_border(block, missing, frame, piece.axis)
     if tallest > frame.height:
         piece.shapes[0] = replace(frame, height=tallest)
     block.width, block.height = frame.width, tallest
-    for number in range(len(legs) - fresh, len(legs)):
+    for number in range(len(keys), len(legs)):
         at = block.places[number]
         block.starts[number] = len(piece.shapes)
         piece.shapes.append(Shape("dot", at.x, at.y, 2 * RADIUS, 2 * RADIUS, "", str(legs[number])))

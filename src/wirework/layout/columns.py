@@ -95,7 +95,8 @@ def _in_order(middle: list[int], wanted: dict[int, Side], *, flipped: bool) -> d
     """Sides of middle legs, so that they follow each other from the first leg to the last."""
     first: Side = "right" if flipped else "left"
     last: Side = "left" if flipped else "right"
-    upright: Side = next((wanted[leg] for leg in middle if wanted[leg] in ("up", "down")), "down")
+    standing: list[Side] = [wanted[leg] for leg in middle if wanted[leg] in ("up", "down")]
+    upright: Side = standing[0] if standing else "down"
     best: tuple[int, dict[int, Side]] = len(middle) + 1, {}
     for start, end in combinations_with_replacement(range(len(middle) + 1), 2):
         sides: dict[int, Side] = {

@@ -7,10 +7,11 @@ from wirework.diagram import Port, Side
 from wirework.layout import columns as by_columns
 from wirework.layout import rows
 from wirework.layout.cells import LEG, Cell, Exit, cell_of
+from wirework.layout.drawing import Drawing
 from wirework.layout.labels import width
-from wirework.layout.piece import Ending, Margin, Piece, shifted, straightened
+from wirework.layout.piece import Margin, Piece
 from wirework.layout.poses import Graph, stacked, turned
-from wirework.layout.scene import Point, Text, Wire
+from wirework.layout.scene import Point
 
 CHANNEL = 26.0
 """Width of a channel between columns, at least."""
@@ -239,51 +240,44 @@ def _turns(column: Sequence[Cell], side: Margin) -> int:
 
 
 def drawn(network: Network, *, inside: bool) -> Piece:
-    """Draw blocks and wires; what was within frames comes along."""
-    piece, graph = Piece(), network.graph
-    shapes: dict[int, int] = {}
-    inner: dict[Port, Wire] = {}
-    for node, block in enumerate(graph.blocks):
+    """Draw blocks and wires."""
+    graph = network.graph
+    centres = []
+    for node in range(len(graph.blocks)):
         cell = network.homes[node]
         at = cell.blocks[node]
-        own = block.drawn(cell.x + at.x, cell.y + at.y)
-        shapes[node] = len(piece.shapes)
-        for leg, wire in block.joined.items():
-            inner[Port(node, leg)] = shifted(own.wires[wire], shapes[node])
-        piece.absorb(own, block.joined.values())
-    piece.centres = shapes
-    line = _Lines(network, piece, shapes, inner)
+        centres.append(Point(cell.x + at.x, cell.y + at.y))
+    drawing, channels = Drawing(graph.blocks, centres), _Channels(network)
     for number, (p, q) in enumerate(graph.wires):
         route = network.routes[number]
-        middle = line.along(route) if route else line.upright(p, q)
-        piece.wires.append(line.joined(p, middle, q))
+        points = channels.along(route) if route else [drawing.start(p), drawing.start(q)]
+        drawing.join(p, points, q)
     for port in graph.margins:
-        line.open(port, inside)
+        name = None if inside else graph.names[port]
+        if port in network.stubs:
+            home, end = network.homes[port.node], network.stubs[port]
+            points = [drawing.start(port), Point(home.x + end.x, home.y + end.y)]
+        else:
+            points = channels.outward(network.opened[port])
+        drawing.end(port, points, name)
+    piece = drawing.piece
     ends = [cell.y for column in network.columns for cell in column if cell.kind == "end"]
-    piece.axis = (min(ends) + max(ends)) / 2 if ends else _middle(piece)
+    _, top, _, bottom = piece.bounds()
+    piece.axis = (min(ends) + max(ends)) / 2 if ends else (top + bottom) / 2
     return piece
 
 
-def _middle(piece: Piece) -> float:
-    _, top, _, bottom = piece.bounds()
-    return (top + bottom) / 2
+class _Channels:
+    """Where wires run between columns."""
 
-
-@dataclass
-class _Lines:
-    """Where wires run."""
-
-    network: Network
-    piece: Piece
-    shapes: dict[int, int]
-    inner: dict[Port, Wire]
-
-    def __post_init__(self) -> None:
+    def __init__(self, network: Network) -> None:
         """Give wires that turn back in a channel a lane each, short ones inside."""
+        self.network = network
         self.lanes: dict[frozenset[Exit], float] = {}
         self.room: dict[tuple[int, Margin], float] = {}
-        for number, column in enumerate(self.network.columns):
-            for side in ("left", "right"):
+        sides: tuple[Margin, ...] = ("left", "right")
+        for number, column in enumerate(network.columns):
+            for side in sides:
                 turns = {
                     frozenset((one, other)): abs(one.y - other.y)
                     for cell in column
@@ -299,82 +293,26 @@ class _Lines:
         """The points of a wire from its first exit to its last."""
         if len(route) == 2 and route[0].cell is route[1].cell:
             return self._turned(*route)
-        points = list(self._way(route[0]))
-        for one in route[1:-1]:
-            points.append(self._rim(one))
-        return [*points, *reversed(self._way(route[-1]))]
+        middle = map(self._rim, route[1:-1])
+        return [*self._way(route[0]), *middle, *reversed(self._way(route[-1]))]
 
-    def upright(self, p: Port, q: Port) -> list[Point]:
-        """A wire between two blocks that stand on each other."""
-        return [self._start(p), self._start(q)]
-
-    def joined(self, p: Port, middle: list[Point], q: Port) -> Wire:
-        """The wire with what belongs to it within frames."""
-        points, ends = list(middle), [self._shape(p), self._shape(q)]
-        for place, port in enumerate((p, q)):
-            if port in self.inner:
-                within = self.inner[port]
-                points = [*within.points, *points] if not place else [*points, *within.points[::-1]]
-                ends[place] = within.ends[0] if within.ends[0] is not None else ends[place]
-        return self._wire(p, points, (ends[0], ends[1]))
-
-    def open(self, port: Port, inside: bool) -> None:
-        """Draw an open leg and its name."""
-        network, name = self.network, self.network.graph.names[port]
-        if port in network.stubs:
-            home = network.homes[port.node]
-            end = Point(home.x + network.stubs[port].x, home.y + network.stubs[port].y)
-            points = [self._start(port), end]
-            down = end.y > points[0].y
-            self.piece.texts.append(
-                Text(end.x, end.y + (1 if down else -1) * (LEG * 0.6 + 1), name, "leg", LEG)
-            )
-        else:
-            route = network.opened[port]
-            end = route[-1]
-            rim = network.rims[end.cell.column]
-            x, sign = (rim[1], -1) if end.side == "right" else (rim[0], 1)
-            points = [*self._way(route[0]), *map(self._rim, route[1:-1]), Point(x, end.cell.y)]
-            if not inside:
-                anchor = "end" if sign < 0 else "start"
-                self.piece.texts.append(Text(x + sign * 3, end.cell.y, name, "leg", LEG, anchor))
-            side: Margin = "left" if sign < 0 else "right"
-            self.piece.endings[name] = Ending(len(self.piece.wires), side)
-        shape = self._shape(port)
-        if port in self.inner:
-            within = self.inner[port]
-            points = [*within.points, *points]
-            shape = within.ends[0] if within.ends[0] is not None else shape
-        self.piece.wires.append(self._wire(port, points, (shape, None)))
-
-    def _wire(self, port: Port, points: list[Point], ends: tuple[int | None, int | None]) -> Wire:
-        leg = self.network.graph.blocks[port.node].legs[port.leg]
-        line = list(straightened(points))
-        for place, step in ((0, 1), (-1, -1)):
-            end = ends[place]
-            if end is not None and (shape := self.piece.shapes[end]).outline == "dot":
-                line[place] = _toward(line[place], line[place + step], shape.width / 2)
-        return Wire(tuple(line), leg.dim, str(leg), ends)
-
-    def _shape(self, port: Port) -> int:
-        """Number of the shape at which a leg starts."""
-        starts = self.network.graph.blocks[port.node].starts
-        return self.shapes[port.node] + starts.get(port.leg, 0)
-
-    def _start(self, port: Port) -> Point:
-        cell = self.network.homes[port.node]
-        at, place = cell.blocks[port.node], self.network.graph.blocks[port.node].places[port.leg]
-        return Point(cell.x + at.x + place.x, cell.y + at.y + place.y)
+    def outward(self, route: list[Exit]) -> list[Point]:
+        """The points of an open leg, up to its name."""
+        end = route[-1]
+        rim = self.network.rims[end.cell.column]
+        last = Point(rim[1] if end.side == "right" else rim[0], end.cell.y)
+        return [*self._way(route[0]), *map(self._rim, route[1:-1]), last]
 
     def _way(self, one: Exit) -> list[Point]:
-        """From the block to where the wire is in the channel."""
+        """From the block to where the wire is in the channel; from a dot, as the crow flies."""
         cell = one.cell
         points = [Point(cell.x + p.x, cell.y + p.y) for p in one.way]
-        if cell.is_dot and len(cell.exits(one.side)) > 1:
+        exits = cell.exits(one.side)
+        if cell.is_dot and len(exits) > 1:
             rim = self.network.rims[cell.column][one.side == "right"]
             edge = cell.bounds[2] if one.side == "right" else cell.bounds[0]
-            twice = sum(o.cell is one.links[0].cell for e in cell.exits(one.side) for o in e.links)
-            if abs(cell.x + edge - rim) < 1e-6 and twice == 1:
+            goals = [other.cell for each in exits for other in each.links]
+            if abs(cell.x + edge - rim) < 1e-6 and goals.count(one.links[0].cell) == 1:
                 return points
         return [*points, self._rim(one)]
 
@@ -389,14 +327,8 @@ class _Lines:
         """A wire that comes back to the same cell."""
         left, right = self.network.rims[one.cell.column]
         lane = self.lanes[frozenset((one, other))]
-        x = right + lane if one.side == "right" else left - lane
-        cell = one.cell
-        start = [Point(cell.x + p.x, cell.y + p.y) for p in one.way]
-        end = [Point(cell.x + p.x, cell.y + p.y) for p in other.way]
+        x, cell = right + lane if one.side == "right" else left - lane, one.cell
+        start, end = (
+            [Point(cell.x + p.x, cell.y + p.y) for p in each.way] for each in (one, other)
+        )
         return [*start, Point(x, cell.y + one.y), Point(x, cell.y + other.y), *reversed(end)]
-
-
-def _toward(start: Point, goal: Point, distance: float) -> Point:
-    dx, dy = goal.x - start.x, goal.y - start.y
-    length = max((dx * dx + dy * dy) ** 0.5, 1e-9)
-    return Point(start.x + dx / length * distance, start.y + dy / length * distance)

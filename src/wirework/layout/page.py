@@ -1,10 +1,12 @@
 """Sums and equations: pieces in rows, with signs and relations between."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import repeat
 
-from wirework.diagram import Diagram, Expression, Sum
+from wirework.diagram import Diagram, Expression, Sum, terms
 from wirework.equation import Drawable, Equation
+from wirework.layout.constraints import Fixed, resolved
 from wirework.layout.hints import Hints
 from wirework.layout.parts import diagram_piece, take
 from wirework.layout.piece import PAD, Piece
@@ -33,13 +35,18 @@ def lay_out(drawable: Drawable, hints: Hints = NO_HINTS) -> Scene:
     Raises:
         DiagramError: If hints name a node that does not exist, or contradict each other.
     """
+    hinted = iter(resolved(hints, _diagrams(drawable)))
     if isinstance(drawable, Equation):
-        piece = _equation_piece(drawable)
-    elif isinstance(drawable, Sum):
-        piece = sum_piece(drawable)
-    else:
-        piece = diagram_piece(drawable)
-    return scene_of(piece)
+        return scene_of(_equation_piece(drawable, hinted))
+    if isinstance(drawable, Sum):
+        return scene_of(_in_rows(_items(drawable, hinted)))
+    return scene_of(diagram_piece(drawable, next(hinted)))
+
+
+def _diagrams(drawable: Drawable) -> list[Diagram]:
+    """All terms, in the order in which they are drawn."""
+    sides = drawable.sides if isinstance(drawable, Equation) else (drawable,)
+    return [term for side in sides for _, term in terms(side)]
 
 
 def scene_of(piece: Piece) -> Scene:
@@ -57,19 +64,19 @@ def scene_of(piece: Piece) -> Scene:
 
 def sum_piece(total: Sum) -> Piece:
     """Terms with their signs and coefficients."""
-    return _in_rows(_items(total), 0.0)
+    return _in_rows(_items(total, repeat(Fixed())))
 
 
-def _items(expression: Expression) -> list[Piece]:
+def _items(expression: Expression, hinted: Iterator[Fixed]) -> list[Piece]:
     """Signs and terms, alternating; each pair stays on one row."""
     if isinstance(expression, Diagram):
-        return [diagram_piece(expression)]
+        return [diagram_piece(expression, next(hinted))]
     if not expression.terms:
         return [_letters("0", "sign", _SIGN)]
     found: list[Piece] = []
     for place, (coefficient, term) in enumerate(expression.terms):
         sign = sign_of(coefficient, first=not place)
-        piece = diagram_piece(term)
+        piece = diagram_piece(term, next(hinted))
         found.append(_row([_letters(sign, "sign", _SIGN), piece]) if sign else piece)
     return found
 
@@ -110,8 +117,8 @@ def _row(pieces: Sequence[Piece]) -> Piece:
     return row
 
 
-def _equation_piece(equation: Equation) -> Piece:
-    items: list[Piece] = list(_items(equation.sides[0]))
+def _equation_piece(equation: Equation, hinted: Iterator[Fixed]) -> Piece:
+    items: list[Piece] = list(_items(equation.sides[0], hinted))
     indent = 0.0
     notes = equation.notes or ("",) * len(equation.relations)
     rows: list[list[Piece]] = [[]]
@@ -120,7 +127,7 @@ def _equation_piece(equation: Equation) -> Piece:
     # Rows begin with a relation where they can, and then it stands under the first one.
     indent = min(_width(rows[-1]) + SPACE, WIDEST / 2) if rows[-1] and len(rows) == 1 else 0.0
     for relation, note, side in zip(equation.relations, notes, equation.sides[1:], strict=True):
-        pieces = _items(side)
+        pieces = _items(side, hinted)
         head = _row([_relation(relation, note), pieces[0]])
         whole = _width([head, *pieces[1:]])
         if (
@@ -159,11 +166,11 @@ def _width(pieces: Sequence[Piece]) -> float:
     return sum(wide) + SPACE * (len(wide) - 1)
 
 
-def _in_rows(pieces: Sequence[Piece], indent: float) -> Piece:
+def _in_rows(pieces: Sequence[Piece]) -> Piece:
     rows: list[list[Piece]] = [[]]
     for piece in pieces:
-        _append(rows, piece, indent)
-    return _stack_rows(rows, indent)
+        _append(rows, piece, 0.0)
+    return _stack_rows(rows, 0.0)
 
 
 def _stack_rows(rows: Sequence[Sequence[Piece]], indent: float) -> Piece:

@@ -1,35 +1,80 @@
 """A diagram: its connected parts beside and above each other, and frames with what is in them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from wirework.diagram import Copy, Derivative, Diagram, Function, Port, Sum, Tensor
+from wirework.errors import DiagramError
 from wirework.layout import network as networks
 from wirework.layout.blocks import Block, block_of, frame_block
+from wirework.layout.constraints import Fixed
+from wirework.layout.free import freely_drawn, moved_centres
+from wirework.layout.groups import Grouped, grouped
 from wirework.layout.piece import Margin, Piece, framed
 from wirework.layout.poses import Graph
+from wirework.layout.scene import Point
 
 BETWEEN = 18.0
 """Between parts that are not connected."""
 
 
-def diagram_piece(
-    diagram: Diagram, groups: Sequence[tuple[str, Sequence[int]]] = (), *, inside: bool = False
-) -> Piece:
+def diagram_piece(diagram: Diagram, fixed: Fixed | None = None, *, inside: bool = False) -> Piece:
     """Lay out a diagram.
 
     Args:
         diagram: What is laid out.
-        groups: Titles, and the nodes around which there is a frame.
+        fixed: Hints, by the numbers of nodes.
         inside: Whether it is within a frame, so that open legs have no names and reach the margin.
     """
+    place = list(range(len(diagram.nodes)))
+    if fixed and fixed.groups:
+        diagram, place = grouped(diagram, fixed.groups)
     blocks = [_block(node) for node in diagram.nodes]
     margins = _margins(diagram, inside)
-    wires = list(diagram.wires)
-    made = [_part(diagram, blocks, wires, margins, part, inside) for part in _components(diagram)]
-    return _packed(diagram, made, _components(diagram))
+    parts = _components(diagram)
+    made = [_part(diagram, blocks, margins, part, inside) for part in parts]
+    piece = _packed(diagram, made, parts)
+    if fixed is None or not (fixed.pins or fixed.relations):
+        return piece
+    return _as_fixed(diagram, blocks, piece, _moved(fixed, blocks, place, diagram))
 
 
-def _block(node: Tensor | Copy | Function | Derivative) -> Block:
+def _as_fixed(diagram: Diagram, blocks: list[Block], piece: Piece, fixed: Fixed) -> Piece:
+    """The same blocks, where hints want them."""
+    shapes = [piece.shapes[piece.centres[node]] for node in range(len(blocks))]
+    before = [Point(shape.x, shape.y) for shape in shapes]
+    centres = moved_centres(diagram, blocks, before, fixed)
+    names = {one.port: one.leg.name for one in diagram.open}
+    return freely_drawn(diagram, blocks, centres, names)
+
+
+def _moved(fixed: Fixed, blocks: list[Block], place: list[int], diagram: Diagram) -> Fixed:
+    """Hints for nodes in groups, as hints for the groups."""
+    pins: dict[int, Point] = {}
+    for node, at in fixed.pins.items():
+        x, y, inner = at.x, at.y, diagram.nodes[place[node]]
+        if isinstance(inner, Grouped):
+            piece = blocks[place[node]].inner or Piece()
+            shape = piece.shapes[piece.centres[inner.nodes.index(node)]]
+            x, y = x - shape.x, y - shape.y
+        if pins.setdefault(place[node], Point(x, y)) != (x, y):
+            raise DiagramError(
+                f"expected one pin in a group, got several in {inner}. What is in a frame moves "
+                "together; pin one of its nodes."
+            )
+    relations = []
+    for one, how, other in fixed.relations:
+        if place[one] == place[other]:
+            raise DiagramError(
+                f"expected a relation between two nodes, got {how!r} within "
+                f"{diagram.nodes[place[one]]}. They are the same node, or in the same group, which "
+                "is laid out by itself; name another."
+            )
+        relations.append((place[one], how, place[other]))
+    return Fixed(pins, relations)
+
+
+def _block(node: Any) -> Block:
     if isinstance(node, Tensor | Copy):
         return block_of(node)
     inner = node.inner
@@ -40,10 +85,13 @@ def _block(node: Tensor | Copy | Function | Derivative) -> Block:
         piece.endings = {}
     else:
         piece = diagram_piece(inner, inside=True)
-    if isinstance(node, Function):
-        title = f"{node.name} ({', '.join(node.along)})" if node.along else node.name
-        return frame_block(framed(piece, "frame", title, str(node)), node.legs)
-    return frame_block(framed(piece, "loop", "", str(node)), node.legs, len(node.fresh))
+    keys = [leg.name for leg in inner.legs]
+    if isinstance(node, Derivative):
+        return frame_block(framed(piece, "loop", "", str(node)), node.legs, keys)
+    title = node.title if isinstance(node, Grouped) else node.name
+    if isinstance(node, Function) and node.along:
+        title = f"{title} ({', '.join(node.along)})"
+    return frame_block(framed(piece, "frame", title, str(node)), node.legs, keys)
 
 
 def _margins(diagram: Diagram, inside: bool) -> dict[Port, Margin | None]:
@@ -84,7 +132,6 @@ def _components(diagram: Diagram) -> list[list[int]]:
 def _part(
     diagram: Diagram,
     blocks: list[Block],
-    wires: list[tuple[Port, Port]],
     margins: dict[Port, Margin | None],
     part: list[int],
     inside: bool,
@@ -104,7 +151,7 @@ def _part(
         [blocks[node] for node in sorted(part)],
         [
             (Port(place[p.node], p.leg), Port(place[q.node], q.leg))
-            for p, q in wires
+            for p, q in diagram.wires
             if p.node in place
         ],
         {Port(place[port.node], port.leg): margin for port, margin in own.items()},

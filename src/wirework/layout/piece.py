@@ -123,6 +123,7 @@ def framed(piece: Piece, outline: Literal["frame", "loop"], title: str, hover: s
     inside = piece.moved(-(left + right) / 2, height / 2 - PAD - bottom)
     made = Piece([Shape(outline, 0, 0, width, height, title, hover)], axis=inside.axis)
     made.absorb(inside)
+    made.centres = {node: number + 1 for node, number in inside.centres.items()}
     made.endings = dict(inside.endings)
     for ending in inside.endings.values():
         wire = made.wires[ending.wire]
