@@ -221,7 +221,7 @@ def _plan(
     shapes = [tuple(sizes[i] for i in indices) for indices in operands]
     whole = float(prod(sizes[i] for i in one.output))
     found: list[Plan] = [] if shapes else [Plan((), 0.0, whole, whole)]
-    for search in _searches(limit, optimizer) if shapes else ():
+    for search in _searches(one, sizes, limit, optimizer) if shapes else ():
         path, about = opt_einsum.contract_path(
             said, *shapes, shapes=True, optimize=search, memory_limit=limit
         )
@@ -250,10 +250,17 @@ def _said(one: Contraction) -> str:
     return said + "->" + "".join(symbols[i] for i in output)
 
 
-def _searches(limit: int | None, optimizer: Optimizer) -> Iterator[Any]:
-    """Ways to look for an order, each only if those before it found none within the limit."""
-    if optimizer == "cotengra" or (optimizer == "auto" and find_spec("cotengra")):
-        yield _cotengra()
+def _searches(
+    one: Contraction, sizes: tuple[int, ...], limit: int | None, optimizer: Optimizer
+) -> Iterator[Any]:
+    """What opt_einsum takes as an optimizer, each only if those before kept to no limit."""
+    wanted = optimizer == "cotengra" or (optimizer == "auto" and find_spec("cotengra") is not None)
+    if wanted:
+        search = _cotengra()
+        if len(one.operands) > 2:
+            operands = [tuple(dict.fromkeys(indices)) for _, indices in one.operands]
+            output = tuple(dict.fromkeys(i for i in one.output if i not in one.summed))
+            yield list(search(operands, output, dict(enumerate(sizes))))
     yield "auto"
     if limit is not None:
         yield opt_einsum.DynamicProgramming(minimize="size")
@@ -267,7 +274,7 @@ def _cotengra() -> Any:
             "expected cotengra to look for an order of contraction, got no such package. It comes "
             "with an extra: pip install 'unmask[tensor]'."
         ) from error
-    return cotengra.GreedyOptimizer()
+    return cotengra.AutoOptimizer()
 
 
 def _memory(
