@@ -48,6 +48,7 @@ HOSTILE = {
     "tex": r"\input{/etc/passwd} $x$ \\ } { \end{tikzpicture} \write18{ls}",
     "tex special": "# $ % & ~ _ ^ \\ { } ` \" | @ ! ? ; ' '' - -- +-*/=<>[]()",
     "indices": "a_b_c^d^{e}_{f g}'^h'",
+    "twice": "a_b_c^d^e_f",
     "broken": "a_ ^ _{x }} {",
     "math": "α Ω Ο ∂f ≈ ∇² ⊗ ½ é ł Å ſ İ",
     "scripts": "中文 שלום 😀 ａ 𝔸 𝐖",

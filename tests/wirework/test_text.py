@@ -34,6 +34,8 @@ READ_BACK = (
     "i j:d: 0",
     ": 3",
     ": 2 - x[i] x[i]",
+    ": 1 + x[i] x[i]",
+    ": -1",
     ": ",
     "q k: softmax(k){q k: S[q k]}[q k]",
     "q d: softmax(k){q k: 0.125 S[q k] + M[q k]}[q k] V[k d]",
