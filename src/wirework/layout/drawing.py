@@ -34,8 +34,8 @@ class Drawing:
         line = [*self._within(p), *points, *reversed(self._within(q))]
         self._add(p, line, (self._shape(p), self._shape(q)))
 
-    def end(self, port: Port, points: Sequence[Point], name: str | None) -> None:
-        """Draw an open leg with its name beyond its last point; None if it has no name.
+    def end(self, port: Port, points: Sequence[Point], name: str, *, named: bool = True) -> None:
+        """Draw an open leg, and its name beyond its last point if it is `named`.
 
         An end to the left or right becomes an ending of the piece.
         """
@@ -44,15 +44,12 @@ class Drawing:
         dx, dy = last.x - before.x, last.y - before.y
         if abs(dx) >= abs(dy):
             sign = 1 if dx > 0 else -1
-            leg = self.blocks[port.node].legs[port.leg]
-            key = name if name is not None else leg.name
-            side = "right" if dx > 0 else "left"
-            self.piece.endings[key] = Ending(len(self.piece.wires), side)
-            text = Text(last.x + 3 * sign, last.y, key, "leg", LEG, "start" if dx > 0 else "end")
+            self.piece.endings[name] = Ending(len(self.piece.wires), "right" if dx > 0 else "left")
+            text = Text(last.x + 3 * sign, last.y, name, "leg", LEG, "start" if dx > 0 else "end")
         else:
             sign = 1 if dy > 0 else -1
-            text = Text(last.x, last.y + sign * (LEG * 0.6 + 1), name or "", "leg", LEG)
-        if name is not None:
+            text = Text(last.x, last.y + sign * (LEG * 0.6 + 1), name, "leg", LEG)
+        if named:
             self.piece.texts.append(text)
         self._add(port, line, (self._shape(port), None))
 

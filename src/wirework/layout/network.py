@@ -253,13 +253,12 @@ def drawn(network: Network, *, inside: bool) -> Piece:
         points = channels.along(route) if route else [drawing.start(p), drawing.start(q)]
         drawing.join(p, points, q)
     for port in graph.margins:
-        name = None if inside else graph.names[port]
         if port in network.stubs:
             home, end = network.homes[port.node], network.stubs[port]
             points = [drawing.start(port), Point(home.x + end.x, home.y + end.y)]
         else:
             points = channels.outward(network.opened[port])
-        drawing.end(port, points, name)
+        drawing.end(port, points, graph.names[port], named=not inside)
     piece = drawing.piece
     ends = [cell.y for column in network.columns for cell in column if cell.kind == "end"]
     _, top, _, bottom = piece.bounds()

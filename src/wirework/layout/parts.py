@@ -88,7 +88,7 @@ def _block(node: Any) -> Block:
     keys = [leg.name for leg in inner.legs]
     if isinstance(node, Derivative):
         return frame_block(framed(piece, "loop", "", str(node)), node.legs, keys)
-    title = node.title if isinstance(node, Grouped) else node.name
+    title = node.title if isinstance(node, Grouped) else node.name.replace("_", " ")
     if isinstance(node, Function) and node.along:
         title = f"{title} ({', '.join(node.along)})"
     return frame_block(framed(piece, "frame", title, str(node)), node.legs, keys)

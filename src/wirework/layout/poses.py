@@ -185,7 +185,7 @@ def stacked(graph: Graph, wishes: list[tuple[int, int] | None], *, hanging: bool
     """
     hosts = [number for number, wire in enumerate(graph.wires) if _is_upright(graph, wire)]
     kept = [None if number in set(hosts) else wish for number, wish in enumerate(wishes)]
-    pendants = _pendants(graph, hanging=hanging)
+    pendants = _pendants(graph, wishes, hanging=hanging)
     for number in pendants:
         kept[number] = None
     order = Order(graph, kept)
@@ -204,7 +204,9 @@ def _is_upright(graph: Graph, wire: tuple[Port, Port]) -> bool:
     return all(_is_middle(graph, port) for port in wire) and wire[0].node != wire[1].node
 
 
-def _pendants(graph: Graph, *, hanging: bool) -> dict[int, None]:
+def _pendants(
+    graph: Graph, wishes: list[tuple[int, int] | None], *, hanging: bool
+) -> dict[int, None]:
     """Wires from a middle leg, or a dot on a line, to what may hang there; outer ones later."""
     found: dict[int, None] = {}
     for node, block in enumerate(graph.blocks):
@@ -215,7 +217,8 @@ def _pendants(graph: Graph, *, hanging: bool) -> dict[int, None]:
             if (chain := _hangs(graph, graph.ends[port][0], hanging=hanging)) is not None
         }
         if block.outline == "dot":
-            if len(block.legs) - len(light) < 2:
+            heavy = [port for port in graph.ports(node) if port not in light]
+            if not _on_a_line(graph, heavy, wishes):
                 continue
             chosen = list(light)[:2]
         else:
@@ -223,6 +226,18 @@ def _pendants(graph: Graph, *, hanging: bool) -> dict[int, None]:
         for port in chosen:
             found.update(dict.fromkeys((graph.ends[port][1], *light[port])))
     return found
+
+
+def _on_a_line(graph: Graph, ports: list[Port], wishes: list[tuple[int, int] | None]) -> bool:
+    """Whether one of two legs goes left and the other right."""
+    lefts = 0
+    for port in ports:
+        if port in graph.margins:
+            lefts += graph.margins[port] == "left"
+        else:
+            wish = wishes[graph.ends[port][1]]
+            lefts += wish is not None and wish[1] == port.node
+    return len(ports) == 2 and lefts == 1
 
 
 def _hangs(graph: Graph, port: Port, *, hanging: bool) -> list[int] | None:

@@ -216,21 +216,28 @@ def _wish(cell: Cell, sides: Sequence[Margin]) -> tuple[float, float]:
 
 def _even_out(columns: Columns) -> None:
     """Straighten wires that are nearly straight, where there is room."""
-    for column in columns:
-        for place, cell in enumerate(column):
-            lowest = column[place - 1].y + _apart(column[place - 1], cell) if place else -1e9
-            highest = 1e9
-            if place + 1 < len(column):
-                highest = column[place + 1].y - _apart(cell, column[place + 1])
-            bends = [
-                other.cell.y + other.y - cell.y - one.y
-                for one in (*cell.left, *cell.right)
-                for other in one.links
-                if other.cell is not cell
-            ]
-            small = [one for one in bends if 1e-9 < abs(one) < 6.0]
-            straight = sum(abs(one) < 1e-9 for one in bends)
-            if small:
-                step = max(small, key=lambda s: sum(abs(b - s) < 1e-9 for b in small))
-                if sum(abs(b - step) < 1e-9 for b in small) > straight:
-                    cell.y = min(max(cell.y + step, lowest), highest)
+    for _ in range(3):
+        for column in columns:
+            for place, cell in enumerate(column):
+                lowest, highest = float("-inf"), float("inf")
+                if place:
+                    lowest = column[place - 1].y + _apart(column[place - 1], cell)
+                if place + 1 < len(column):
+                    highest = column[place + 1].y - _apart(cell, column[place + 1])
+                cell.y += _step(cell, lowest - cell.y, highest - cell.y)
+
+
+def _step(cell: Cell, lowest: float, highest: float) -> float:
+    """The step that makes most wires of a cell straight; none if it makes no more than before."""
+    steps = [
+        other.cell.y + other.y - cell.y - one.y
+        for one in (*cell.left, *cell.right)
+        for other in one.links
+        if other.cell is not cell
+    ]
+    found, most = 0.0, sum(abs(one) < 1e-9 for one in steps)
+    for step in steps:
+        count = sum(abs(one - step) < 1e-9 for one in steps)
+        if count > most and abs(step) < GAP and lowest <= step <= highest:
+            found, most = step, count
+    return found
