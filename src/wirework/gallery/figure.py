@@ -34,9 +34,9 @@ class Figure:
         lines = inspect.getsource(self.make).splitlines()
         start = next(n for n, line in enumerate(lines) if line.startswith("def ")) + 1
         body = textwrap.dedent("\n".join(lines[start:]))
-        body = body.partition('"""\n')[2] if body.startswith('"""') else body
-        head, found, last = body.strip().rpartition("return ")
-        return f"{head}draw({last})" if found else body
+        body = body[body.index('"""', 3) + 3 :].replace("  # noqa: E741", "").strip()
+        head, _, last = body.rpartition("return ")
+        return f"{head}draw({last})"
 
 
 class Chapter:

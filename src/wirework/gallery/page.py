@@ -18,7 +18,7 @@ figure { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); ga
 figcaption { grid-column: 1 / -1; }
 figure > div { overflow-x: auto; text-align: center; }
 svg { max-width: 100%; height: auto; }
-pre { font: 13px/1.5 ui-monospace, monospace; overflow-x: auto; margin: 0; padding: .7rem 1rem;
+pre { font: 13px/1.5 ui-monospace, monospace; white-space: pre-wrap; margin: 0; padding: .7rem 1rem;
   background: #8881; border-radius: .4rem; }
 nav a { margin-right: 1rem; }
 @media (max-width: 50rem) { figure { grid-template-columns: minmax(0, 1fr); } }
@@ -31,8 +31,9 @@ def page(shown: Sequence[Figure]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width"><title>wirework: gallery</title>',
         f"<style>{_STYLE}</style><h1>Gallery</h1>",
-        f"<p>{len(shown)} figures, each drawn by the code beside it. No position is given in any "
-        "of them.</p><nav>",
+        f"<p>{len(shown)} figures, each drawn by the code beside it, with the names of "
+        "<code>wirework</code>. The layout finds where tensors stand; what is asked of it is "
+        "in the code.</p><nav>",
     ]
     chapters = [(title, list(some)) for title, some in groupby(shown, lambda one: one.chapter)]
     for number, (title, _) in enumerate(chapters):

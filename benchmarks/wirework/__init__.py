@@ -1,0 +1,1 @@
+"""How fast `wirework` is, and how good its drawings are beside those of others."""
