@@ -11,7 +11,7 @@
     q:pos k:pos: E[q d] W_Q[d h] W_K[e h] E[k e]
         = "by definition" A[q k]
     pin W_Q 0 0
-    place W_K right of W_Q
+    place E#2 right of W_K
     group "attention": W_Q W_K
 
 An expression or an equation (see `wirework.text`) makes a figure. A line that begins with a space
@@ -26,8 +26,8 @@ other lines begin with one of these words:
 ``figure NAME``
     Names the figure that follows; without it, figures are numbered from 1.
 
-What asks something of the layout stands below its figure. A node is meant by its name, ``A#2`` for
-the second A, or by its number, from 0.
+What asks something of the layout stands below its figure. A node is meant by its name, if it is
+the only one of that name, by ``A#2`` for the second A, or by its number, from 0.
 
 ``pin NODE X Y``
     Its centre, in points, from that of the figure's first pinned node; x to the right, y down.
@@ -283,8 +283,14 @@ def _key(figure: Figure, word: str) -> Key:
             return int(word)
     else:
         names = ["copy" if isinstance(node, Copy) else node.name for node in nodes]
-        name, _, number = word.partition("#")
-        if re.fullmatch(r"[0-9]*", number) and 1 <= int(number or 1) <= names.count(name):
+        name, hash_, number = word.partition("#")
+        count = names.count(name)
+        if count > 1 and not hash_:
+            raise FileError(
+                f"expected the name of one node, got {word!r}, which {count} nodes of the figure "
+                f"have. Say which one: {word}#1 is the first."
+            )
+        if re.fullmatch("[0-9]+", number or "1") and 1 <= int(number or "1") <= count:
             return word
     known = ", ".join(dict.fromkeys("copy" if isinstance(n, Copy) else n.name for n in nodes))
     raise FileError(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import wirework.files
 import wirework.text
-from wirework import Diagram, Equation, Sum, evaluate, isotopic, parse, tensor
+from wirework import Diagram, Equation, Sum, evaluate, isotopic, lay_out, parse, tensor
 from wirework.algebra import apply
 from wirework.derivative import nabla
 from wirework.diagram import Copy, Leg, Open, Port, Tensor
@@ -224,6 +224,7 @@ def test_the_example_of_the_reference_is_read():
     said = (wirework.files.__doc__ or "").split("::\n\n", 1)[1].split("\nAn expression", 1)[0]
     (figure,) = read("\n".join(line[4:] for line in said.splitlines()))
     assert figure.name == "scores" and figure.hints.groups
+    assert lay_out(figure.drawable, figure.hints).shapes
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,7 @@ def test_the_example_of_the_reference_is_read():
         ("i: x[i]\npin", "line 2: expected 'pin NODE X Y'"),
         ("i: x[i]\npin x nan 0", "expected 'pin NODE X Y'"),
         ("i: x[i]\npin y 0 0", "expected a node of the figure, got 'y'; there are: x"),
+        (": x[i] x[i]\npin x 0 0", "line 2: expected the name of one node, got 'x', .*x#1"),
         ("i: x[i]\npin x#2 0 0", "expected a node of the figure, got 'x#2'"),
         ("i: x[i]\npin x#0 0 0", "expected a node of the figure, got 'x#0'"),
         ("i: x[i]\npin 1 0 0", "expected a node of the figure, got '1'"),
