@@ -87,9 +87,9 @@ def _assert_scores_are_the_models(subject, layer, head):
     if attention.norm is not None:
         x = x * attention.norm.scale(x)[:, None]
     found = diagrams.head(subject, layer, head, n_offsets=len(ids))
-    if found.stream.constant:
+    if found.residual.constant:
         x = torch.nn.functional.pad(x, (0, 1), value=1.0)
-    stream = diagrams.bound("x", f"pos d_model:{found.stream.dim}", x)
+    stream = diagrams.bound("x", f"pos d_model:{found.residual.dim}", x)
     scores = found.qk_between(stream, stream).value()
     if "offset" in found.qk.legs:
         pos = torch.arange(len(ids))
@@ -138,7 +138,7 @@ def test_ov_adds_up_to_what_attention_adds(family):
     total = torch.zeros(len(ids), tiny.D_MODEL)
     for number, pattern in enumerate(patterns):
         head = diagrams.head(subject, layer, number)
-        rows = torch.nn.functional.pad(x, (0, 1), value=1.0) if head.stream.constant else x
+        rows = torch.nn.functional.pad(x, (0, 1), value=1.0) if head.residual.constant else x
         total += (pattern @ rows @ head.ov.value())[:, : tiny.D_MODEL]
     expected = activations(subject, row, Site(layer, "attn_out"))[0]
     if attention.b_O is not None:
@@ -172,7 +172,7 @@ def test_circuits_between_tokens_are_those_of_their_embeddings(family):
     parts = parts_of(subject)
     head = diagrams.head(subject, 1, 2, n_offsets=3)
     W_E = parts.W_E
-    if head.stream.constant:
+    if head.residual.constant:
         W_E = torch.nn.functional.pad(W_E, (0, 1), value=1.0)
     expected = torch.einsum("qd,de...,ke->qk...", W_E, head.qk.value(), W_E)
     torch.testing.assert_close(head.qk_circuit.value(), expected, atol=1e-3, rtol=1e-4)
@@ -277,6 +277,39 @@ def test_layers_and_heads_out_of_range_are_refused():
         diagrams.head(subject, 0, 4)
     with pytest.raises(SettingError, match="name of a stage, got 'resid_mid\\^9'.*embed"):
         diagrams.whole(subject, diagrams.freeze(subject, _ids(3))).at("resid_mid^9")
+
+
+def test_what_was_frozen_on_another_model_is_refused():
+    subject = tiny.subject("llama")
+    other = diagrams.freeze(tiny.subject("gpt-neo"), _ids())
+    for use in (
+        lambda: diagrams.whole(subject, other),
+        lambda: diagrams.mlp(subject, 0, frozen=other),
+        lambda: diagrams.path_expansion(subject, frozen=other),
+    ):
+        with pytest.raises(SettingError, match=r"3 blocks.*\(4, 48\), got 4 with \(4, 128\)"):
+            use()
+
+
+def test_half_precision_is_read_as_float32_and_not_copied():
+    model = tiny.build("llama").to(torch.bfloat16)
+    subject = _subject(model)
+    parts = parts_of(subject)
+    stored = model.model.layers[0].self_attn.q_proj.weight.untyped_storage().data_ptr()
+    assert parts.blocks[0].attention.W_Q.untyped_storage().data_ptr() == stored
+    head = diagrams.head(subject, 0, 1)
+    for found in (head.qk, head.ov, head.ov_circuit):
+        assert all(array.dtype == torch.float32 for array in found.arrays.values())
+    frozen = diagrams.freeze(subject, _ids())
+    difference = diagrams.whole(subject, frozen).value() - frozen.logits
+    assert difference.abs().max() < 0.05 * frozen.logits.abs().max()  # the model rounds to bfloat16
+    for found in (
+        diagrams.path_expansion(subject, top=2).terms[1].bound,
+        diagrams.mlp(subject, 0, bilinear=True),
+        diagrams.weight(subject, "lm_head.weight"),
+    ):
+        assert found.value().dtype == torch.float32
+    assert diagrams.unembed_singular(subject, (0, 1), k=1)[0].value > 0
 
 
 def test_a_changed_norm_is_noticed():

@@ -19,8 +19,9 @@ from torch import Tensor
 from unmask.errors import SettingError
 from unmask.models.diagrams.bound import Bound
 from unmask.models.diagrams.factors import HeadFactors, pair_norms, root
-from unmask.models.diagrams.heads import Stream, keys, output, queries, values
+from unmask.models.diagrams.heads import keys, output, queries, values
 from unmask.models.diagrams.reading import parts_of
+from unmask.models.diagrams.residual import Residual
 from unmask.models.subject import Subject
 
 Kind = Literal["Q", "K", "V"]
@@ -112,18 +113,18 @@ def composition(
         SubjectError: If the architecture is not supported.
     """
     parts = parts_of(subject)
-    stream = Stream(parts, constant=False)
+    residual = Residual(parts, constant=False)
     writer, reader = parts.attention(*first), parts.attention(*second)
     if second[0] <= first[0]:
         raise SettingError(
             f"expected a head that reads in a later layer than {first[0]}, got layer {second[0]}. "
             "Heads of one layer do not see each other; the order is probably exchanged."
         )
-    W_Q, W_K = queries(stream, reader, second), keys(stream, reader, second)
+    W_Q, W_K = queries(residual, reader, second), keys(residual, reader, second)
     reads = {
         "Q": lambda: W_Q @ W_K.T,
         "K": lambda: W_K @ W_Q.T,
-        "V": lambda: values(stream, reader, second) @ output(stream, reader, second),
+        "V": lambda: values(residual, reader, second) @ output(residual, reader, second),
     }[kind]()
-    whole = values(stream, writer, first) @ output(stream, writer, first) @ reads
+    whole = values(residual, writer, first) @ output(residual, writer, first) @ reads
     return whole.times(whole, {name: name for name in whole.legs})

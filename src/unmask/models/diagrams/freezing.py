@@ -50,6 +50,21 @@ class Frozen:
     logits: Float[Tensor, "pos vocab"] = field(repr=False)
     """The model's own."""
 
+    def require_of(self, parts: Parts) -> None:
+        """Check that this was recorded on a model of these sizes.
+
+        Raises:
+            SettingError: If not.
+        """
+        expected = [(b.attention.n_heads, b.mlp.W_in.shape[1]) for b in parts.blocks]
+        got = [(len(b.pattern), b.gate.shape[1]) for b in self.blocks]
+        if expected != got:
+            raise SettingError(
+                f"expected what was frozen of this model, {len(expected)} blocks with (n_heads, "
+                f"d_mlp) of {expected[0]}, got {len(got)} with {got[0]}. It was probably recorded "
+                "on another model; freeze the text on this one."
+            )
+
 
 def freeze(subject: Subject, tokens: str | Sequence[int], edit: Edit = NO_EDIT) -> Frozen:
     """Run a text once and record what is to be held fixed.
@@ -90,8 +105,7 @@ def freeze(subject: Subject, tokens: str | Sequence[int], edit: Edit = NO_EDIT) 
     assert final_scale is not None
     ratio = None
     if parts.softcap is not None:
-        before = parts.norm(seen[parts.norm.module]) @ parts.W_U.T
-        before = before if parts.b_U is None else before + parts.b_U
+        before = _affine(parts.norm(seen[parts.norm.module]), parts.W_U.T, parts.b_U)
         ratio = _ratio(logits[0], before)
     ids = torch.tensor(ids, device=logits.device)
     return Frozen(ids, edit, tuple(blocks), final_scale, ratio, logits[0])
@@ -152,11 +166,13 @@ def _scale(norm: Norm | None, seen: dict[nn.Module, Tensor]) -> Tensor | None:
 @torch.no_grad()
 def _gate(mlp: Mlp, x: Tensor) -> Tensor:
     if mlp.W_gate is not None:
-        z = x @ mlp.W_gate
-        return mlp.act(z if mlp.b_gate is None else z + mlp.b_gate)
-    z = x @ mlp.W_in
-    z = z if mlp.b_in is None else z + mlp.b_in
+        return mlp.act(_affine(x, mlp.W_gate, mlp.b_gate))
+    z = _affine(x, mlp.W_in, mlp.b_in)
     return _ratio(mlp.act(z), z)
+
+
+def _affine(x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
+    return x @ W.float() if b is None else x @ W.float() + b
 
 
 def _ratio(after: Tensor, before: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ import wirework
 from unmask.errors import SettingError
 from unmask.models.diagrams.bound import Bound, bound, ones
 from unmask.models.diagrams.freezing import Frozen
-from unmask.models.diagrams.heads import Stream
 from unmask.models.diagrams.parts import Mlp
 from unmask.models.diagrams.reading import parts_of
+from unmask.models.diagrams.residual import Residual
 from unmask.models.subject import Subject
 from wirework.functions import FUNCTIONS, Kind
 
@@ -54,8 +54,8 @@ def mlp(
     """
     parts = parts_of(subject)
     parts.attention(layer)
-    stream, one = Stream(parts, parts.has_constant), parts.blocks[layer].mlp
-    W_in, W_out = _reader(stream, one, "in", layer), _writer(stream, one, layer)
+    residual, one = Residual(parts, parts.has_constant), parts.blocks[layer].mlp
+    W_in, W_out = _reader(residual, one, "in", layer), _writer(residual, one, layer)
     if bilinear:
         if one.W_gate is None or frozen is not None:
             got = "no gate" if one.W_gate is None else "frozen activations as well"
@@ -63,30 +63,30 @@ def mlp(
                 f"expected a gated MLP, or one with frozen activations, got {got}. Without its "
                 "activation an MLP without a gate is a matrix product: W_in W_out. Choose one."
             )
-        gate = _reader(stream, one, "gate", layer)(d_model="gate")
+        gate = _reader(residual, one, "gate", layer)(d_model="gate")
         both = gate.times(W_in(d_model="in"), share=["d_mlp"])
         return both.times(W_out(d_model="out"), {"d_mlp": "d_mlp"})
     if frozen is not None:
+        frozen.require_of(parts)
         gate = bound(f"G^{layer}", "pos d_mlp", frozen.blocks[layer].gate)
         gated = W_in(d_model="in").times(gate, share=["d_mlp"])
         made = gated.times(W_out(d_model="out"), {"d_mlp": "d_mlp"})
         return made.ordered("pos", "in", "out")
-    return _function(stream, one, layer, W_in, W_out)
+    return _function(residual, one, layer, W_in, W_out)
 
 
-def _function(stream: Stream, one: Mlp, layer: int, W_in: Bound, W_out: Bound) -> Bound:
-    x = bound("x", stream.legs("pos"))
+def _function(residual: Residual, one: Mlp, layer: int, W_in: Bound, W_out: Bound) -> Bound:
+    x = bound("x", residual.legs("pos"))
     if one.W_gate is None:
         hidden = _box(one, x @ W_in)
     else:
-        gate = _box(one, x @ _reader(stream, one, "gate", layer))
+        gate = _box(one, x @ _reader(residual, one, "gate", layer))
         hidden = gate.times(x @ W_in, share=["pos", "d_mlp"])
     out = hidden @ W_out
-    if one.b_out is None:
+    if one.writing_bias is None:
         return out
-    b_out = one.b_out if one.post is None else one.b_out * one.post.weight
-    array = stream.extended(b_out[None], 0.0)[0]
-    return out + ones("pos").times(bound(f"b_out^{layer}", stream.legs(), array))
+    array = residual.extended(one.writing_bias[None], 0.0)[0]
+    return out + ones("pos").times(bound(f"b_out^{layer}", residual.legs(), array))
 
 
 def _box(one: Mlp, inner: Bound) -> Bound:
@@ -99,13 +99,13 @@ def _box(one: Mlp, inner: Bound) -> Bound:
     return Bound(box, inner.arrays, inner.sizes)
 
 
-def _reader(stream: Stream, one: Mlp, which: Any, layer: int) -> Bound:
+def _reader(residual: Residual, one: Mlp, which: Any, layer: int) -> Bound:
     weight, bias = one.reading(which)
-    return stream.read(stream.reader(f"W_{which}^{layer}", "d_mlp", weight, bias))
+    return residual.read(residual.reader(f"W_{which}^{layer}", "d_mlp", weight, bias))
 
 
-def _writer(stream: Stream, one: Mlp, layer: int) -> Bound:
-    return bound(f"W_out^{layer}", stream.legs("d_mlp"), stream.extended(one.writing, 0.0))
+def _writer(residual: Residual, one: Mlp, layer: int) -> Bound:
+    return bound(f"W_out^{layer}", residual.legs("d_mlp"), residual.extended(one.writing, 0.0))
 
 
 def _gelu(x: Any, axes: tuple[int, ...]) -> Any:

@@ -4,7 +4,7 @@ It is kept stage by stage, as the residual stream: what leaves a stage is one te
 Put into each other, the stages of n blocks would have more than 3^n terms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.edits import AblateDirection, ActivationEdit, AddVector
-from unmask.edits import Stream as StreamName
+from unmask.edits import Stream as Place
 from unmask.errors import SettingError
 from unmask.models.diagrams.bound import Bound, bound, ones
 from unmask.models.diagrams.freezing import Frozen, freeze, prompts
-from unmask.models.diagrams.heads import Stream
 from unmask.models.diagrams.parts import Attention, Mlp
 from unmask.models.diagrams.reading import parts_of
+from unmask.models.diagrams.residual import Residual
 from unmask.models.subject import Subject
 
 
@@ -33,6 +33,12 @@ class Stage:
     bound: Bound
     """Legs ``pos d_model``, of logits ``pos vocab``."""
 
+    def fed(self, known: Mapping[str, Tensor]) -> Bound:
+        """The diagram, with what enters it bound to its value."""
+        return (
+            self.bound if self.reads is None else self.bound.bind(**{self.reads: known[self.reads]})
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Whole:
@@ -42,10 +48,7 @@ class Whole:
 
     def values(self) -> dict[str, Float[Tensor, "pos width"]]:
         """What leaves each stage."""
-        known: dict[str, Tensor] = {}
-        for stage in self.stages:
-            known[stage.name] = _fed(stage, known).value()
-        return known
+        return _values(self.stages)
 
     def value(self) -> Float[Tensor, "pos vocab"]:
         """The logits: the model's own, if what was frozen is of the same input."""
@@ -57,9 +60,9 @@ class Whole:
         Raises:
             SettingError: If there is no stage of this name.
         """
-        for stage in self.stages:
+        for number, stage in enumerate(self.stages):
             if stage.name == name:
-                return _fed(stage, self.values())
+                return stage.fed(_values(self.stages[:number]))
         raise SettingError(
             f"expected the name of a stage, got {name!r}; there are "
             f"{', '.join(stage.name for stage in self.stages)}. Blocks are counted from 0, and "
@@ -67,9 +70,11 @@ class Whole:
         )
 
 
-def _fed(stage: Stage, known: dict[str, Tensor]) -> Bound:
-    name = stage.reads
-    return stage.bound if name is None else stage.bound.bind(**{name: known[name]})
+def _values(stages: Sequence[Stage]) -> dict[str, Tensor]:
+    known: dict[str, Tensor] = {}
+    for stage in stages:
+        known[stage.name] = stage.fed(known).value()
+    return known
 
 
 def whole(subject: Subject, frozen: Frozen) -> Whole:
@@ -84,18 +89,20 @@ def whole(subject: Subject, frozen: Frozen) -> Whole:
         SettingError: If the edit is neither a vector that is added nor a direction that is ablated.
         SubjectError: If the architecture is not supported.
     """
-    return _Builder(Stream(parts_of(subject), constant=False), frozen).whole()
+    parts = parts_of(subject)
+    frozen.require_of(parts)
+    return _Builder(Residual(parts, constant=False), frozen).whole()
 
 
 @dataclass(frozen=True, eq=False)
 class _Builder:
-    stream: Stream
+    residual: Residual
     frozen: Frozen
 
     def whole(self) -> Whole:
         name = "embed"
         stages = [Stage(name, None, self._embedded())]
-        for layer, block in enumerate(self.stream.parts.blocks):
+        for layer, block in enumerate(self.residual.parts.blocks):
             x = self._edited(_stream_at(name), layer, "resid_pre")
             attended = self._edited(self._attention(layer, block.attention, x), layer, "attn_out")
             after = f"resid_post^{layer}"
@@ -112,16 +119,18 @@ class _Builder:
 
     def _embedded(self) -> Bound:
         tokens = self.frozen.tokens
-        hot = torch.nn.functional.one_hot(tokens, len(self.stream.parts.W_E)).float()
-        x = bound("tokens", "pos vocab", hot) @ self.stream.tokens
-        W_pos = self.stream.parts.W_pos
-        return x if W_pos is None else x + bound("W_pos", "pos d_model", W_pos[: len(tokens)])
+        hot = torch.nn.functional.one_hot(tokens, len(self.residual.parts.W_E)).float()
+        x = bound("tokens", "pos vocab", hot) @ self.residual.tokens
+        W_pos = self.residual.parts.W_pos
+        return (
+            x if W_pos is None else x + bound("W_pos", "pos d_model", W_pos[: len(tokens)].float())
+        )
 
     def _attention(self, layer: int, attention: Attention, x: Bound) -> Bound:
         at, group = self.frozen.blocks[layer], attention.n_heads // attention.n_kv_heads
         weight, bias = attention.reading("V")
         W_V = bound(f"W_V^{layer}", "head d_model d_head", weight.repeat_interleave(group, 0))
-        W_V = self.stream.read(W_V.ordered("d_model", "head", "d_head"))
+        W_V = self.residual.read(W_V.ordered("d_model", "head", "d_head"))
         v = self._scaled(x, f"{layer}", at.scale) @ W_V
         if bias is not None:
             b_V = bound(f"b_V^{layer}", "head d_head", bias.repeat_interleave(group, 0))
@@ -130,31 +139,30 @@ class _Builder:
         W_O = bound(f"W_O^{layer}", "head d_head d_model", attention.writing)
         mixed = v.times(pattern, {"pos": "key"}, share=["head"])
         out = mixed.times(W_O, {"head": "head", "d_head": "d_head"})(query="pos")
-        if attention.b_O is not None:
-            b_O = attention.b_O if attention.post is None else attention.b_O * attention.post.weight
-            out = out + self._everywhere(bound(f"b_O^{layer}", "d_model", b_O))
+        if attention.writing_bias is not None:
+            b_O = bound(f"b_O^{layer}", "d_model", attention.writing_bias)
+            out = out + self._everywhere(b_O)
         return self._scaled(out, f"{layer}.attn_out", at.post_scale)
 
     def _mlp(self, layer: int, mlp: Mlp, x: Bound) -> Bound:
         at = self.frozen.blocks[layer]
         weight, bias = mlp.reading("in")
-        W_in = self.stream.read(bound(f"W_in^{layer}", "d_model d_mlp", weight))
+        W_in = self.residual.read(bound(f"W_in^{layer}", "d_model d_mlp", weight))
         h = self._scaled(x, f"{layer}.mlp", at.mlp_scale) @ W_in
         if bias is not None:
             h = h + self._everywhere(bound(f"b_in^{layer}", "d_mlp", bias))
         gated = h.times(bound(f"G^{layer}", "pos d_mlp", at.gate), share=["pos", "d_mlp"])
         out = gated @ bound(f"W_out^{layer}", "d_mlp d_model", mlp.writing)
-        if mlp.b_out is not None:
-            b_out = mlp.b_out if mlp.post is None else mlp.b_out * mlp.post.weight
-            out = out + self._everywhere(bound(f"b_out^{layer}", "d_model", b_out))
+        if mlp.writing_bias is not None:
+            out = out + self._everywhere(bound(f"b_out^{layer}", "d_model", mlp.writing_bias))
         return self._scaled(out, f"{layer}.mlp_out", at.mlp_post_scale)
 
     def _logits(self, x: Bound) -> Bound:
-        parts = self.stream.parts
-        logits = self._scaled(x, "final", self.frozen.final_scale) @ self.stream.unembedding
+        parts = self.residual.parts
+        logits = self._scaled(x, "final", self.frozen.final_scale) @ self.residual.unembedding
         bias = parts.b_U
         if parts.norm.bias is not None:
-            moved = parts.W_U @ parts.norm.bias
+            moved = parts.W_U.float() @ parts.norm.bias
             bias = moved if bias is None else bias + moved
         if bias is not None:
             logits = logits + self._everywhere(bound("b_U", "vocab", bias))
@@ -171,10 +179,10 @@ class _Builder:
         """The same at each position."""
         return ones("pos").times(bias)
 
-    def _edited(self, x: Bound, layer: int, stream: StreamName) -> Bound:
+    def _edited(self, x: Bound, layer: int, place: Place) -> Bound:
         """Put in the edits of one place."""
         for number, edit in enumerate(self.frozen.edit.activations):
-            if (edit.site.layer, edit.site.stream) == (layer, stream):
+            if (edit.site.layer, edit.site.stream) == (layer, place):
                 x = x + self._change(edit, x, f"^edit{number}")
         return x
 
@@ -188,14 +196,13 @@ class _Builder:
                 vector = bound(f"v{suffix}", "d_model", edit.vector.to(mask))
                 return edit.scale * at.times(vector)
             case AblateDirection():
-                u = bound(
-                    f"u{suffix}", "d_model", (edit.direction / edit.direction.norm()).to(mask)
-                )
+                unit = edit.direction / edit.direction.norm()
+                u = bound(f"u{suffix}", "d_model", unit.to(mask))
                 along = x.times(u, {"d_model": "d_model"}).times(at, share=["pos"])
                 return -1 * along.times(u)
         raise SettingError(
             f"expected edits that add a vector or ablate a direction, got {type(edit).__name__}. "
-            "Others are not linear in the activations, so they are no diagram of them."
+            "Others are not linear in the activations; freeze and draw the model without them."
         )
 
 

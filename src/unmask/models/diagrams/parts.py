@@ -1,7 +1,8 @@
 """A transformer's weights with one name and one shape each, whatever its family.
 
-Matrices act from the right on rows, as in the papers: ``x @ W_Q``. They are views of the model's
-parameters in float32, so that a Linear's weight is seen transposed and a GPT-2 Conv1D's as it is.
+Matrices act from the right on rows, as in the papers: ``x @ W_Q``. The fields are views of the
+model's parameters, so that a Linear's weight is seen transposed and a GPT-2 Conv1D's as it is; what
+methods return is in float32.
 """
 
 from collections.abc import Callable
@@ -106,7 +107,7 @@ class Attention:
             ``[head d_model d_head]`` and ``[head d_head]``; of key and value heads where which is
             not Q.
         """
-        W: Tensor = getattr(self, f"W_{which}")
+        W: Tensor = getattr(self, f"W_{which}").float()
         b: Tensor | None = getattr(self, f"b_{which}")
         if self.norm is not None and self.norm.bias is not None:
             moved = torch.einsum("d,hde->he", self.norm.bias, W)
@@ -126,7 +127,13 @@ class Attention:
     @property
     def writing(self) -> Float[Tensor, "head d_head d_model"]:
         """W_O with the weights of a norm after it folded in."""
-        return self.W_O if self.post is None else self.W_O * self.post.weight
+        W_O = self.W_O.float()
+        return W_O if self.post is None else W_O * self.post.weight
+
+    @property
+    def writing_bias(self) -> Float[Tensor, " d_model"] | None:
+        """b_O with the weights of a norm after it folded in."""
+        return _weighed(self.b_O, self.post)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +158,7 @@ class Mlp:
 
     def reading(self, which: Literal["in", "gate"]) -> tuple[Tensor, Tensor | None]:
         """W_in or W_gate and its bias, with the weights and bias of the norm before folded in."""
-        W: Tensor = getattr(self, f"W_{which}")
+        W: Tensor = getattr(self, f"W_{which}").float()
         b: Tensor | None = getattr(self, f"b_{which}")
         if self.norm is None:
             return W, b
@@ -168,7 +175,13 @@ class Mlp:
     @property
     def writing(self) -> Float[Tensor, "d_mlp d_model"]:
         """W_out with the weights of a norm after it folded in."""
-        return self.W_out if self.post is None else self.W_out * self.post.weight
+        W_out = self.W_out.float()
+        return W_out if self.post is None else W_out * self.post.weight
+
+    @property
+    def writing_bias(self) -> Float[Tensor, " d_model"] | None:
+        """b_out with the weights of a norm after it folded in."""
+        return _weighed(self.b_out, self.post)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,3 +253,7 @@ class Parts:
 def centred(W: Float[Tensor, "*batch d_model out"]) -> Float[Tensor, "*batch d_model out"]:
     """``C W`` with the projection ``C = 1 - 11^T / d_model`` that removes the mean of a row."""
     return W - W.mean(-2, keepdim=True)
+
+
+def _weighed(bias: Tensor | None, norm: Norm | None) -> Tensor | None:
+    return bias if bias is None or norm is None else bias * norm.weight

@@ -18,9 +18,10 @@ from unmask.errors import SettingError
 from unmask.models.diagrams.bound import Bound
 from unmask.models.diagrams.factors import HeadFactors, gram, pair_norms, root
 from unmask.models.diagrams.freezing import Frozen
-from unmask.models.diagrams.heads import Stream, output, values
+from unmask.models.diagrams.heads import output, values
 from unmask.models.diagrams.parts import Parts, centred
 from unmask.models.diagrams.reading import parts_of
+from unmask.models.diagrams.residual import Residual
 from unmask.models.subject import Subject
 
 
@@ -77,29 +78,31 @@ def path_expansion(
             "Longer paths are too many to compare; follow one with the @ of heads' diagrams."
         )
     parts = parts_of(subject)
+    if frozen is not None:
+        frozen.require_of(parts)
     norms = _norms(parts, max_heads, frozen)
     found = torch.cat([one.flatten() for one in norms])
     compared = found.isfinite()
     total = found[compared].square().sum()
     best = torch.where(compared, found, -1.0).topk(min(top, int(compared.sum()))).indices
-    stream = Stream(parts, constant=False)
+    residual = Residual(parts, constant=False)
     terms = []
     for index in best.tolist():
         heads = _heads(index, norms)
         norm = found[index]
         share = float(norm.square() / total)
-        terms.append(PathTerm(heads, float(norm), share, path(stream, heads)))
+        terms.append(PathTerm(heads, float(norm), share, path(residual, heads)))
     return PathExpansion(tuple(terms), int(compared.sum()), float(total.sqrt()))
 
 
-def path(stream: Stream, heads: tuple[tuple[int, int], ...]) -> Bound:
+def path(residual: Residual, heads: tuple[tuple[int, int], ...]) -> Bound:
     """The diagram of one path: legs ``source out``, of dimension vocab."""
-    made = stream.tokens(vocab="source")
+    made = residual.tokens(vocab="source")
     for layer, head in heads:
-        attention = stream.parts.attention(layer, head)
-        made = made @ values(stream, attention, (layer, head))
-        made = made @ output(stream, attention, (layer, head))
-    return (made @ stream.unembedding)(vocab="out")
+        attention = residual.parts.attention(layer, head)
+        made = made @ values(residual, attention, (layer, head))
+        made = made @ output(residual, attention, (layer, head))
+    return (made @ residual.unembedding)(vocab="out")
 
 
 def _norms(parts: Parts, max_heads: int, frozen: Frozen | None) -> list[Tensor]:

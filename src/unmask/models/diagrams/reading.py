@@ -125,12 +125,12 @@ def parts_of(subject: Subject) -> Parts:
     assert norm is not None, "every family in NAMES has a norm before its unembedding"
     weight: Any = unembedding.weight
     return Parts(
-        W_E=_plain(embedding.weight),
+        W_E=embedding.weight.detach(),
         embed_scale=float(getattr(embedding, "embed_scale", 1.0)),
-        W_pos=None if positions is None else _plain(positions.weight),
+        W_pos=None if positions is None else positions.weight.detach(),
         blocks=blocks,
         norm=norm,
-        W_U=_plain(weight),
+        W_U=weight.detach(),
         b_U=_bias(unembedding),
         tied=weight is embedding.weight,
         softcap=decoder.softcap,
@@ -243,12 +243,16 @@ def _norm(module: nn.Module | None) -> Norm | None:
     weight: Any = module.weight
     bias: Any = getattr(module, "bias", None)
     eps: Any = getattr(module, "eps", getattr(module, "variance_epsilon", 0.0))
-    plain = _plain(weight)
+    plain = weight.detach().float()
     # Gemma's store their weight less one.
     plain = 1 + plain if type(module).__name__.startswith("Gemma") else plain
     layer = isinstance(module, nn.LayerNorm)
     found = Norm(
-        "layer" if layer else "rms", plain, None if bias is None else _plain(bias), eps, module
+        "layer" if layer else "rms",
+        plain,
+        None if bias is None else bias.detach().float(),
+        eps,
+        module,
     )
     probe = torch.linspace(-1, 2, len(plain), device=plain.device).square()[None]
     given = module(probe.to(weight.dtype)).float()
@@ -273,9 +277,9 @@ def _head_norm(module: nn.Module | None, n: int, d_head: int) -> Tensor | None:
 def _matrix(layer: nn.Module) -> Tensor:
     """A linear layer's weight as ``[d_in, d_out]``."""
     if isinstance(layer, Conv1D):
-        return _plain(layer.weight)
+        return layer.weight.detach()
     if type(layer) is nn.Linear:
-        return _plain(layer.weight).T
+        return layer.weight.detach().T
     raise SubjectError(
         f"expected a Linear or Conv1D layer, got {type(layer).__name__}. The model is probably "
         "quantised or has an adapter in it; load it in float32, and merge or unload the adapter."
@@ -284,11 +288,7 @@ def _matrix(layer: nn.Module) -> Tensor:
 
 def _bias(layer: nn.Module) -> Tensor | None:
     bias: Any = getattr(layer, "bias", None)
-    return None if bias is None else _plain(bias)
-
-
-def _plain(weight: Tensor) -> Tensor:
-    return weight.detach().float()
+    return None if bias is None else bias.detach().float()
 
 
 def _rotary(model: PreTrainedModel, layer: int, d_head: int) -> Rotary | None:

@@ -63,7 +63,8 @@ def unembed_singular(
     left, values, right = _of_diagram(parts, ov) if isinstance(ov, Bound) else _of_head(parts, *ov)
     outward = parts.norm.weight[:, None] * (centred(right) if parts.centres else right)
     n = len(subject.tokenizer)  # rows beyond are padding of the embedding
-    read, written = parts.W_E[:n] @ left[:, :k], parts.W_U[:n] @ outward[:, :k]
+    read = parts.W_E[:n].float() @ left[:, :k]
+    written = parts.W_U[:n].float() @ outward[:, :k]
     return tuple(
         SingularDirection(
             float(values[i]),
