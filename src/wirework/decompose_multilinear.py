@@ -146,7 +146,8 @@ def cp(
         name: Of the tensor.
         arrays: By name.
         rank: Number of outer products; it may exceed every dimension.
-        rng: What the first factors are drawn from; another may find a better fit. None: seed 0.
+        rng: What the first factors are drawn from; another may find a better fit. None: start from
+            the leading singular vectors of each leg.
         max_sweeps: After which the search is given up, and `Decomposed.converged` is False.
         tolerance: It is at rest when a sweep changes the relative error by less.
 
@@ -162,8 +163,7 @@ def cp(
             f"expected a positive rank and two legs at least, got rank {rank} for {node}. The rank "
             "is the number of outer products in the sum."
         )
-    rng = rng or np.random.default_rng(0)
-    factors = [_drawn(rng, (size, rank), array) for size in array.shape]
+    factors = [_start(array, axis, rank, rng) for axis in range(array.ndim)]
     factors, weights, sweeps, converged = _als(array, factors, max_sweeps, tolerance)
     order = library(array).argsort(-abs(weights))
     bond = new_bond(expression, f"{name}.bond")
@@ -223,8 +223,12 @@ def _outer(factors: Sequence[Array]) -> Array:
     return found
 
 
-def _drawn(rng: np.random.Generator, shape: tuple[int, int], like: Array) -> Array:
-    drawn = rng.standard_normal(shape)
-    if library(like).__name__ == "torch":
-        return library(like).as_tensor(drawn, dtype=like.dtype, device=like.device)
-    return drawn.astype(like.dtype)
+def _start(array: Array, axis: int, rank: int, rng: np.random.Generator | None) -> Array:
+    """Drawn columns, or singular vectors with drawn ones after them if they are too few."""
+    xp = library(array)
+    drawn = (rng or np.random.default_rng(0)).standard_normal((array.shape[axis], rank))
+    start = xp.asarray(drawn).astype(array.dtype) if xp is np else xp.as_tensor(drawn).to(array)
+    if rng is None:
+        u = xp.linalg.svd(unfolded(array, (axis,)), full_matrices=False)[0][:, :rank]
+        start[:, : u.shape[1]] = u
+    return start

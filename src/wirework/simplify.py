@@ -6,9 +6,11 @@ from dataclasses import replace
 from wirework.compare import collect
 from wirework.diagram import Box, Diagram, Expression, Sum, terms
 from wirework.rules.conjugation import conjugation
+from wirework.rules.delta import delta
 from wirework.rules.fusion import fusion
 from wirework.rules.identity import identity
 from wirework.rules.orthogonality import orthogonality
+from wirework.rules.transposition import transposition
 from wirework.rules.zero import zero
 
 Rule = Callable[[Diagram], Expression | None]
@@ -18,6 +20,8 @@ RULES: Mapping[str, Rule] = {
     "zero": zero,
     "conjugation": conjugation,
     "orthogonality": orthogonality,
+    "transposition": transposition,
+    "delta": delta,
     "fusion": fusion,
     "identity": identity,
 }

@@ -223,7 +223,12 @@ def _plan(
     found: list[Plan] = [] if shapes else [Plan((), 0.0, whole, whole)]
     for search in _searches(one, sizes, limit, optimizer) if shapes else ():
         path, about = opt_einsum.contract_path(
-            said, *shapes, shapes=True, optimize=search, memory_limit=limit
+            said,
+            *shapes,
+            shapes=True,
+            optimize=search,
+            # A search for the least memory does without a limit, and fails where it has one.
+            memory_limit=limit if search == "auto" else None,
         )
         path = tuple(map(tuple, path))
         largest, peak = _memory(path, operands, set(one.output), sizes, whole)

@@ -4,11 +4,26 @@ import numpy as np
 import pytest
 import torch
 
-from wirework import apply, einsum, equal, evaluate, isotopic, parse, product, tensor
-from wirework.derivative import RULES, derivative, hadamard
+from wirework import (
+    apply,
+    einsum,
+    equal,
+    evaluate,
+    isotopic,
+    parse,
+    plan,
+    product,
+    same_value,
+    tensor,
+)
+from wirework.derivative import EXPANSION, RULES, derivative, expand, hadamard, nabla
+from wirework.diagram import Derivative, nodes_of
+from wirework.equation import derivation
 from wirework.errors import DiagramError
 from wirework.functions import FUNCTIONS
 from wirework.gaussian import expectation
+from wirework.simplify import RULES as RULES_OF_SIMPLIFYING
+from wirework.simplify import steps
 from wirework.values import sizes_of
 
 X = tensor("X", "i:n j:d")
@@ -59,6 +74,7 @@ def test_products(case):
 @pytest.mark.parametrize("name", sorted(set(RULES) - {"step"}))
 def test_functions(name):
     arrays = drawn(**SHAPES)
+    # (those of a root or logarithm are for positive numbers)
     if name in ("log", "rsqrt"):
         arrays = {key: value.abs() + 0.1 for key, value in arrays.items()}
     along = "" if FUNCTIONS[name].elementwise else "k"
@@ -103,6 +119,109 @@ def test_hessians():
     expected = torch.autograd.functional.hessian(lambda x: (x @ arrays["M"] @ x).log(), arrays["x"])
     found = evaluate(derivative(derivative(loss, "x"), "x"), arrays)
     torch.testing.assert_close(found, expected)
+
+
+def nested(n):
+    """A loop within a loop, for the second derivative."""
+    found = BILINEAR
+    for _ in range(n):
+        found = nabla(found, "x")
+    return found
+
+
+BILINEAR = MULTILINEAR["bilinear layer"][0]
+
+
+@pytest.mark.parametrize("case", MULTILINEAR)
+def test_a_loop_has_the_value_of_what_it_stands_for(case):
+    expression, name = MULTILINEAR[case]
+    loop = nabla(expression, name)
+    (node,) = loop.nodes
+    assert isinstance(node, Derivative) and node.inner == expression
+    carried = derivative(expression, name)
+    assert loop.legs == carried.legs
+    arrays = drawn(**SHAPES)
+    torch.testing.assert_close(
+        evaluate(loop, arrays), evaluate(carried, arrays, sizes=sizes_of(expression, arrays))
+    )
+    assert same_value(loop, carried) and loop.tensors == expression.tensors
+
+
+def test_a_loop_within_a_loop_is_the_hessian():
+    arrays = drawn(**SHAPES)
+    b = torch.einsum("oh,hi,hj->oij", arrays["D"], arrays["L"], arrays["R"])
+    torch.testing.assert_close(evaluate(nested(2), arrays), b + b.transpose(1, 2))
+    assert not expand(nested(3)).terms  # quadratic
+    assert evaluate(nested(3), arrays).shape == (2, 3, 3, 3)
+    one_by_one = derivative(derivative(BILINEAR, "x"), "x")
+    assert equal(expand(nested(2)), one_by_one(j="i'"))  # named after another x
+    assert len({leg.name for leg in nested(2).legs}) == 3
+
+
+def test_a_loop_is_a_node_among_others():
+    loop = nabla(apply("tanh", X @ W), "W")
+    joined = product(loop, tensor("y", "a:d b:m"), [("j", "a"), ("k'", "b")])
+    arrays = drawn(**SHAPES) | drawn(y=(3, 4), seed=1)
+    _, expected = torch.func.jvp(lambda w: (arrays["X"] @ w).tanh(), (arrays["W"],), (arrays["y"],))
+    torch.testing.assert_close(evaluate(joined, arrays), expected)
+    assert equal(joined, joined) and isotopic(joined, joined)
+    assert not equal(loop, nabla(apply("tanh", X @ W), "X")(i="i", k="k"))
+    assert "d/dW" in str(loop)
+    # By another tensor, and in a box.
+    check(joined, "X", arrays)
+    check(apply("square", joined), "y", arrays)
+    assert plan(joined, arrays) == plan(expand(joined), arrays)
+
+
+def test_a_derivation_shows_the_rules_one_by_one():
+    loss = apply("log", einsum("i,ij,j->", "x", "M", "x"))
+    whole = 2 * loss + apply("exp", einsum("i,i->", "x", "x"))
+    loop = nabla(whole, "x")
+    shown = list(steps(loop, {**EXPANSION, **RULES_OF_SIMPLIFYING}))
+    names = [name for name, _ in shown]
+    assert names[0] == "linearity" and {"product rule", "chain rule"} <= set(names)
+    arrays = {"x": torch.rand(3, dtype=torch.float64) + 1, "M": torch.eye(3).double()}
+    expected = evaluate(derivative(whole, "x"), arrays)
+    for name, step in shown:
+        torch.testing.assert_close(evaluate(step, arrays), expected, msg=name)
+    last = shown[-1][1]
+    assert not any(isinstance(node, Derivative) for node in nodes_of(last))
+    assert derivation(loop, shown).notes[0] == "linearity"
+
+
+@pytest.mark.parametrize("rule", EXPANSION)
+def test_rules_of_derivatives_leave_other_diagrams_alone(rule):
+    assert EXPANSION[rule](X @ W) is None
+    assert EXPANSION[rule](apply("tanh", X @ W)) is None
+
+
+def test_second_derivatives_of_norms_and_attention():
+    x = tensor("x", "q:n d")
+    along = tensor("a", "q2:n d2:d")
+    normed = product(apply("layer_norm", x, "d"), along, [("q", "q2"), ("d", "d2")])
+    scores = x @ tensor("B", "d e:d") @ x(q="k").T
+    attended = apply("softmax", scores, "k") @ x(q="k")
+    loss = product(attended, along, _pairs(attended))
+    arrays = drawn(x=(2, 3), a=(2, 3), B=(3, 3))
+    for expression in (normed, loss):
+        expected = torch.autograd.functional.hessian(
+            lambda one, e=expression: evaluate(e, {**arrays, "x": one}), arrays["x"]
+        )
+        found = evaluate(nabla(nabla(expression, "x"), "x"), arrays)
+        assert expected.abs().max() > 1e-2
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+
+
+def _pairs(expression):
+    return list(zip([leg.name for leg in expression.legs], ["q2", "d2"], strict=True))
+
+
+def test_expectations_of_a_loop():
+    loop = nabla(einsum("i,ij,j->", "x", "M", "x"), "x")
+    found = expectation(loop, "x", mean="mu", covariance="S")
+    arrays = {"M": np.arange(4.0).reshape(2, 2), "mu": np.array([1.0, 2.0]), "S": np.eye(2)}
+    symmetric = arrays["M"] + arrays["M"].T
+    np.testing.assert_allclose(evaluate(found, arrays), symmetric @ arrays["mu"])
 
 
 def test_the_derivative_of_a_product_is_the_rest_of_it():

@@ -10,7 +10,18 @@ from wirework.simplify import RULES, simplify, steps
 A = tensor("A", "i:d j:d")
 W = tensor("W", "i:d2 r:d", isometry=(1,))
 I = copy("a:d b:d")  # noqa: E741 (the identity)
+S = tensor("S", "i:d j:d", symmetric=((0, 1),))
+x = tensor("x", "k:d")
 CASES = {
+    "transposition": [
+        product(S, x, [("i", "k")]),
+        S.T,
+        product(S, tensor("S", "k:d l:d", symmetric=((0, 1),)), [("i", "l"), ("j", "k")]),
+    ],
+    "delta": [
+        product(copy("a:d b:d c:d"), copy("e:d"), [("b", "e")]),
+        product(product(A, copy("a:d b:d"), [("j", "a")]), copy("e:d"), [("b", "e")]),
+    ],
     "identity": [
         product(A, I, [("j", "a")]),
         trace(product(A, I, [("j", "a")]), "i", "b"),
@@ -52,7 +63,7 @@ def test_a_rule_keeps_the_value_and_makes_the_diagram_smaller(name):
         simpler = RULES[name](diagram)
         assert simpler is not None, str(diagram)
         assert same_value(diagram, simpler), str(diagram)
-        if name != "conjugation":
+        if name not in ("conjugation", "transposition"):
             smaller = [len(one.nodes) + len(one.wires) for _, one in terms(simpler)]
             assert sum(smaller) < len(diagram.nodes) + len(diagram.wires)
 
@@ -72,6 +83,48 @@ def test_an_isometry_is_undone_from_one_side_only():
     turned = tensor("U", "i:d2 s:d", isometry=(1,), real=False, conjugate=True)
     found = RULES["orthogonality"](turned.T @ complex_)
     assert found is not None and isotopic(found, copy("s:d r:d"))
+
+
+def test_an_isometry_whose_legs_are_crossed_stays():
+    crossed = "l:d m:d: B[i:d j:d l:d] B[j:d i:d m:d]"
+    assert RULES["orthogonality"](with_isometry(parse(crossed))) is None
+    straight = "l:d m:d: B[i:d j:d l:d] B[i:d j:d m:d]"
+    assert RULES["orthogonality"](with_isometry(parse(straight))) is not None
+
+
+def test_transpositions_cancel_where_a_tensor_is_symmetric():
+    one = product(S, x, [("i", "k")])(j="i")
+    other = product(S, x, [("j", "k")])
+    assert not isotopic(one, other) and isotopic(simplify(one), simplify(other))
+    plain = product(A, x, [("i", "k")])
+    assert RULES["transposition"](plain) is None
+    assert RULES["transposition"](simplify(one)) is None  # it comes to rest
+    assert RULES["transposition"](trace(S, "i", "j")) is None
+
+
+def test_the_sum_over_a_delta_is_one():
+    ends = product(copy("a:d b:d"), copy("e:d"), [("b", "e")])
+    assert isotopic(RULES["delta"](ends), copy("a:d"))
+    # A vector that is not all ones stays, and so do two ends: they are a dimension.
+    assert RULES["delta"](product(copy("a:d b:d"), x, [("b", "k")])) is None
+    assert RULES["delta"](product(copy("a:d"), copy("e:d"), [("a", "e")])) is None
+
+
+def test_rules_take_all_lines_and_copies_at_once():
+    chain = A
+    for _ in range(5):
+        chain = chain @ copy("a:d b:d") @ A
+    assert isotopic(RULES["identity"](chain), A @ A @ A @ A @ A @ A)
+    dots = copy("a:d b:d c:d")
+    for _ in range(4):
+        dots = dots @ copy("a:d b:d c:d")
+    fused = RULES["fusion"](dots)
+    assert len(fused.nodes) == 1 and len(fused.legs) == 7
+    ring = trace(copy("a:d b:d") @ copy("a:d b:d") @ copy("a:d b:d"), "a", "b")
+    loop = RULES["identity"](ring)
+    assert len(loop.nodes) == 1 and same_value(loop, ring)
+    line = copy("a:d b:d") @ copy("a:d b:d")
+    assert isotopic(RULES["identity"](line), copy("a:d b:d"))
 
 
 def test_a_wrong_isometry_is_refused():

@@ -4,6 +4,8 @@ import numpy as np
 import opt_einsum
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wirework import apply, code, copy, einsum, evaluate, plan, product, tensor
 from wirework.errors import DiagramError, MemoryLimitError, ValueMissingError
@@ -100,6 +102,9 @@ def test_functions_agree_with_torch():
         "silu": torch.nn.functional.silu(x),
         "tanh": x.tanh(),
         "sigmoid": x.sigmoid(),
+        "gelu": torch.nn.functional.gelu(x),
+        "gelu_tanh": torch.nn.functional.gelu(x, approximate="tanh"),
+        "normal_cdf": torch.distributions.Normal(0, 1).cdf(x),
         "square": x**2,
     }
     for name, value in expected.items():
@@ -161,3 +166,107 @@ def test_only_a_plain_einsum_has_code():
         code(apply("exp", tensor("A", "i j")))
     with pytest.raises(DiagramError, match="a diagonal or a copy"):
         code(copy("i:d j:d"))
+
+
+def test_functions_do_not_overflow():
+    far = np.array([-800.0, -40.0, 0.0, 40.0, 800.0])
+    for name in ("sigmoid", "silu", "gelu", "gelu_tanh", "normal_cdf"):
+        found = evaluate(apply(name, tensor("x", "i")), {"x": far})  # a warning is an error here
+        assert np.isfinite(found).all() and abs(found[0]) < 1e-9, name
+    masked = np.array([0.0, -np.inf, 1.0])
+    weights = evaluate(apply("softmax", tensor("x", "i"), "i"), {"x": masked})
+    np.testing.assert_allclose(weights, [1 / (1 + np.e), 0, np.e / (1 + np.e)])
+
+
+@st.composite
+def networks(draw):
+    """An einsum of up to six tensors with up to three legs each, and sizes of its indices."""
+    letters = "abcdefg"
+    operand = st.lists(st.sampled_from(letters), min_size=1, max_size=3, unique=True)
+    operands = ["".join(one) for one in draw(st.lists(operand, min_size=1, max_size=6))]
+    used = sorted(set("".join(operands)))
+    output = "".join(draw(st.lists(st.sampled_from(used), unique=True, max_size=3)))
+    sizes = {letter: draw(st.integers(1, 6)) for letter in letters}
+    return operands, output, sizes
+
+
+@settings(max_examples=150, deadline=None)
+@given(networks(), st.integers(1, 300), st.sampled_from([np.asarray, torch.as_tensor]))
+def test_no_array_on_the_way_is_larger_than_the_limit(network, limit, library):
+    operands, output, sizes = network
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"T{n}": rng.standard_normal([sizes[letter] for letter in one])
+        for n, one in enumerate(operands)
+    }
+    spec = f"{','.join(operands)}->{output}"
+    diagram = einsum(spec, *arrays)
+    bound = {name: library(array) for name, array in arrays.items()}
+    known = {dim: size for dim, size in sizes.items()}
+    try:
+        (planned,) = plan(diagram, bound, memory_limit=limit)
+    except MemoryLimitError:
+        # Never for want of looking: the value is too large, or some pair is.
+        assert limit < np.prod([known[letter] for letter in {*"".join(operands)}], dtype=float)
+        return
+    largest, live = walked(operands, output, sizes, planned.path)
+    assert largest <= planned.largest <= limit
+    assert planned.peak >= live
+    found = evaluate(diagram, bound, memory_limit=limit)
+    np.testing.assert_allclose(np.asarray(found), np.einsum(spec, *arrays.values()), atol=1e-9)
+
+
+def walked(operands, output, sizes, path):
+    """The largest array of a path, and the most elements that are held, counted anew."""
+    held = [(set(one), False) for one in operands]
+
+    def size(indices):
+        return int(np.prod([sizes[i] for i in indices]))
+
+    given_ = sum(size(indices) for indices, _ in held)
+    largest, most = 0, given_
+    for step in path:
+        taken = [held.pop(place) for place in sorted(step, reverse=True)]
+        assert len(taken) <= 2  # or a library would choose an order of its own
+        rest = set(output).union(*(indices for indices, _ in held))
+        left = set().union(*(indices for indices, _ in taken)) & rest
+        largest = max(largest, size(left))
+        held.append((left, True))
+        live = [indices for indices, made in (*held, *taken) if made]
+        most = max(most, given_ + sum(map(size, live)))
+    return largest, most
+
+
+def test_a_plan_says_what_is_held_at_once():
+    arrays = {"A": np.ones((4, 5)), "B": np.ones((5, 6)), "C": np.ones((6, 7))}
+    (planned,) = plan(einsum("ij,jk,kl->il", *"ABC"), arrays)
+    # The first product, 4 x 6 or 5 x 7, and the value, 4 x 7, beside what was given.
+    assert planned.peak == 20 + 30 + 42 + 24 + 28
+    assert "at once" in str(planned)
+
+
+def test_a_plan_is_made_once():
+    from wirework.values import _plan
+
+    arrays = {"A": np.ones((4, 5)), "B": np.ones((5, 6))}
+    diagram = einsum("ij,jk->ik", "A", "B")
+    _plan.cache_clear()
+    for _ in range(3):
+        evaluate(diagram, arrays)
+    evaluate(diagram, {"A": np.ones((2, 5)), "B": arrays["B"]})
+    assert _plan.cache_info()[:2] == (2, 2)  # hits, misses: another shape is another plan
+
+
+def test_cotengra_may_look_for_the_order():
+    pytest.importorskip("cotengra")
+    for spec, names in SPECS.items():
+        arrays = drawn(spec, names)
+        found = evaluate(einsum(spec, *names), arrays, optimizer="cotengra")
+        np.testing.assert_allclose(found, np.einsum(spec, *arrays.values()))
+
+
+def test_cotengra_that_is_missing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cotengra", None)
+    arrays = {"A": np.ones((2, 3)), "B": np.ones((3, 7))}
+    with pytest.raises(ImportError, match=r"pip install 'unmask\[tensor\]'"):
+        evaluate(einsum("ij,jk->ik", "A", "B"), arrays, optimizer="cotengra")
