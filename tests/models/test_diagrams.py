@@ -259,6 +259,8 @@ def test_only_linear_edits_are_diagrams():
         diagrams.freeze(subject, _ids(), WeightNoise(0.1, seed=0))
     with pytest.raises(SettingError, match="at least one token.*got no tokens"):
         diagrams.freeze(subject, [])
+    with pytest.raises(SubjectError, match="at most 128 tokens.*got one of 129"):
+        diagrams.freeze(subject, [5] * 129)
     with pytest.raises(SettingError, match="layer below 3"):
         diagrams.edit_site(subject, AddVector(Site(7), _vector()), _ids())
 

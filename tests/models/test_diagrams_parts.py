@@ -1,5 +1,6 @@
 """Bound diagrams, MLPs, adapters, induction scores, and a real checkpoint."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,17 @@ def test_an_expansion_makes_no_array_of_vocab_or_d_model_squared_twice():
     with _Largest() as seen:  # control: the dense value would show
         found.terms[0].bound.value()
     assert seen.n_elements >= 3000**2
+
+
+@pytest.mark.slow
+def test_all_paths_of_a_model_like_gpt2_are_ranked_within_a_minute():
+    config = transformers.GPT2Config(bos_token_id=0)
+    config.eos_token_id = 0
+    subject = Subject(transformers.GPT2LMHeadModel(config), tiny.tokenizer())
+    started = time.perf_counter()
+    found = diagrams.path_expansion(subject)
+    assert time.perf_counter() - started < 60
+    assert found.n_terms == 1 + 144 + 66 * 144
 
 
 def test_induction_scores_read_the_right_attention():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unmask.edits import NO_EDIT, Edit, Tokens
 from unmask.errors import SettingError
+from unmask.models.batch import TokenRow
 from unmask.models.diagrams.parts import Mlp, Norm, Parts
 from unmask.models.diagrams.reading import parts_of
 from unmask.models.subject import Subject
@@ -76,7 +77,7 @@ def freeze(subject: Subject, tokens: str | Sequence[int], edit: Edit = NO_EDIT) 
 
     Raises:
         SettingError: If there are no tokens, or the edit changes weights.
-        SubjectError: If the architecture is not supported.
+        SubjectError: If the text is longer than the context, or the architecture is not supported.
     """
     ids = list(subject.encode(tokens) if isinstance(tokens, str) else tokens)
     if not ids or edit.weights:
@@ -85,6 +86,7 @@ def freeze(subject: Subject, tokens: str | Sequence[int], edit: Edit = NO_EDIT) 
             f"expected at least one token and an edit of activations only, got {got}. Patterns are "
             "recorded on a text; apply an edit of weights to the model first."
         )
+    subject.check_length([TokenRow(tuple(ids))])
     parts = parts_of(subject)
     with _inputs_of(_modules(parts)) as seen:
         logits, patterns = attend(subject, [ids], edit)
