@@ -23,13 +23,13 @@ STANDING = 12.0
 class Exit:
     """Where a wire leaves a cell for the channel beside it."""
 
-    cell: "Cell"
+    cell: "Cell" = field(repr=False)
     side: Margin
     y: float = 0.0
     """Below the cell's centre."""
     way: tuple[Point, ...] = ()
     """From the block to where it leaves, relative to the cell's centre."""
-    links: list["Exit"] = field(default_factory=list)
+    links: list["Exit"] = field(default_factory=list, repr=False)
     """What it is joined to in the next column."""
 
 

@@ -2,27 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from wirework.diagram import Diagram, Leg, Open, Port
+from wirework.diagram import Diagram, Function, Leg, Node, Open, Port
 from wirework.errors import DiagramError
 
 
 @dataclass(frozen=True)
-class Grouped:
-    """Nodes in a frame."""
+class Grouped(Function):
+    """Nodes in a frame: a function that does nothing, so that a diagram can hold it.
 
-    title: str
-    inner: Diagram
-    """Its open legs are named by numbers."""
-    legs: tuple[Leg, ...]
+    The open legs of `inner` are named by numbers.
+    """
+
+    own: tuple[Leg, ...] = ()
     """The same legs by their own names."""
-    nodes: tuple[int, ...]
+    nodes: tuple[int, ...] = ()
     """The nodes' numbers in the whole diagram."""
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        """The legs that leave the frame."""
+        return self.own
 
     def __str__(self) -> str:
         """The title."""
-        return self.title
+        return self.name
 
 
 def grouped(
@@ -48,7 +52,7 @@ def grouped(
         group = home[port.node]
         if group is not None and port not in kept:
             inner_ports[group].append(port)
-    made: list[Any] = []
+    made: list[Node] = []
     place: list[int] = [0] * len(diagram.nodes)
     known: dict[int, int] = {}
     for node, inside in enumerate(diagram.nodes):
@@ -112,4 +116,4 @@ def _within(
         for number, (leg, port) in enumerate(zip(legs, ports, strict=True))
     )
     inner = Diagram(tuple(diagram.nodes[node] for node in nodes), wires, opened)
-    return Grouped(title, inner, legs, nodes)
+    return Grouped(title, inner, (), legs, nodes)

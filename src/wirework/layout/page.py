@@ -105,7 +105,7 @@ def _number(size: float) -> str:
 
 
 def _letters(text: str, role: str, size: float) -> Piece:
-    return Piece(texts=[Text(0, 0, text, role, size)])  # pyright: ignore[reportArgumentType]
+    return Piece(texts=[Text(0.0, 0.0, text, role, size)])  # pyright: ignore[reportArgumentType]
 
 
 def _row(pieces: Sequence[Piece]) -> Piece:
@@ -157,7 +157,7 @@ def _append(rows: list[list[Piece]], piece: Piece, indent: float) -> None:
 def _relation(relation: str, note: str) -> Piece:
     piece = _letters(relation, "relation", _RELATION)
     if note:
-        piece.texts.append(Text(0, -_RELATION * 0.6 - _NOTE * 0.6 - 2, note, "note", _NOTE))
+        piece.texts.append(Text(0.0, -_RELATION * 0.6 - _NOTE * 0.6 - 2, note, "note", _NOTE))
     return piece
 
 

@@ -1,9 +1,8 @@
 """A diagram: its connected parts beside and above each other, and frames with what is in them."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from wirework.diagram import Copy, Derivative, Diagram, Function, Port, Sum, Tensor
+from wirework.diagram import Copy, Derivative, Diagram, Function, Node, Port, Sum, Tensor
 from wirework.errors import DiagramError
 from wirework.layout import network as networks
 from wirework.layout.blocks import Block, block_of, frame_block
@@ -74,7 +73,7 @@ def _moved(fixed: Fixed, blocks: list[Block], place: list[int], diagram: Diagram
     return Fixed(pins, relations)
 
 
-def _block(node: Any) -> Block:
+def _block(node: Node) -> Block:
     if isinstance(node, Tensor | Copy):
         return block_of(node)
     inner = node.inner
@@ -88,7 +87,7 @@ def _block(node: Any) -> Block:
     keys = [leg.name for leg in inner.legs]
     if isinstance(node, Derivative):
         return frame_block(framed(piece, "loop", "", str(node)), node.legs, keys)
-    title = node.title if isinstance(node, Grouped) else node.name.replace("_", " ")
+    title = node.name if isinstance(node, Grouped) else node.name.replace("_", " ")
     if isinstance(node, Function) and node.along:
         title = f"{title} ({', '.join(node.along)})"
     return frame_block(framed(piece, "frame", title, str(node)), node.legs, keys)

@@ -41,12 +41,14 @@ class Piece:
     def bounds(self) -> Bounds:
         """Of everything; (0, 0, 0, 0) if there is nothing."""
         return around(
-            Scene(0, 0, tuple(self.shapes), tuple(self.wires), tuple(self.texts)).extents()
+            Scene(0.0, 0.0, tuple(self.shapes), tuple(self.wires), tuple(self.texts)).extents()
         )
 
     def moved(self, dx: float, dy: float) -> "Piece":
         """The same elsewhere."""
-        scene = Scene(0, 0, tuple(self.shapes), tuple(self.wires), tuple(self.texts)).moved(dx, dy)
+        scene = Scene(0.0, 0.0, tuple(self.shapes), tuple(self.wires), tuple(self.texts)).moved(
+            dx, dy
+        )
         return replace(
             self,
             shapes=list(scene.shapes),
@@ -115,13 +117,13 @@ def framed(piece: Piece, outline: Literal["frame", "loop"], title: str, hover: s
     The frame becomes the first shape, with its centre at (0, 0).
     """
     left, top, right, bottom = piece.bounds()
-    label = Text(0, 0, title, "title", TITLE)
+    label = Text(0.0, 0.0, title, "title", TITLE)
     wide = label.bounds[2] - label.bounds[0]
     width = max(right - left + 2 * PAD, wide + 2 * PAD)
     head = TITLE * 1.2 + 4 if title else 0.0
     height = bottom - top + 2 * PAD + head
     inside = piece.moved(-(left + right) / 2, height / 2 - PAD - bottom)
-    made = Piece([Shape(outline, 0, 0, width, height, title, hover)], axis=inside.axis)
+    made = Piece([Shape(outline, 0.0, 0.0, width, height, title, hover)], axis=inside.axis)
     made.absorb(inside)
     made.centres = {node: number + 1 for node, number in inside.centres.items()}
     made.endings = dict(inside.endings)

@@ -58,7 +58,7 @@ def measure(scene: Scene) -> Quality:
         crossings=crossed,
         overlaps=hidden + sum(1 for _ in overlaps(scene, pieces)),
         bends=sum(_bends(wire.points) for wire in scene.wires),
-        wire_length=sum(math.dist(p.start, p.end) for p in pieces),
+        wire_length=sum((math.dist(p.start, p.end) for p in pieces), 0.0),
         symmetry=_symmetry(scene.shapes),
     )
 

@@ -74,7 +74,7 @@ def _places(column: Sequence[Cell], side: Margin) -> dict[Exit, float]:
         start = len(found)
         exits = cell.exits(side)
         for place, one in enumerate(exits):
-            found[one] = start + ((len(exits) - 1) / 2 if cell.is_dot else place)
+            found[one] = start + ((len(exits) - 1) / 2 if cell.is_dot else float(place))
     return found
 
 
