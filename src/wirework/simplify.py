@@ -10,6 +10,7 @@ from wirework.rules.delta import delta
 from wirework.rules.fusion import fusion
 from wirework.rules.identity import identity
 from wirework.rules.orthogonality import orthogonality
+from wirework.rules.sums import sums
 from wirework.rules.transposition import transposition
 from wirework.rules.zero import zero
 
@@ -23,6 +24,7 @@ RULES: Mapping[str, Rule] = {
     "transposition": transposition,
     "delta": delta,
     "fusion": fusion,
+    "sums": sums,
     "identity": identity,
 }
 """In the order in which they are tried."""

@@ -18,6 +18,7 @@ CASES = {
         S.T,
         product(S, tensor("S", "k:d l:d", symmetric=((0, 1),)), [("i", "l"), ("j", "k")]),
     ],
+    "sums": [apply("exp", A + A), apply("tanh", 1 * A), apply("exp", A - A + A) @ x],
     "delta": [
         product(copy("a:d b:d c:d"), copy("e:d"), [("b", "e")]),
         product(product(A, copy("a:d b:d"), [("j", "a")]), copy("e:d"), [("b", "e")]),
@@ -63,7 +64,7 @@ def test_a_rule_keeps_the_value_and_makes_the_diagram_smaller(name):
         simpler = RULES[name](diagram)
         assert simpler is not None, str(diagram)
         assert same_value(diagram, simpler), str(diagram)
-        if name not in ("conjugation", "transposition"):
+        if name not in ("conjugation", "transposition", "sums"):
             smaller = [len(one.nodes) + len(one.wires) for _, one in terms(simpler)]
             assert sum(smaller) < len(diagram.nodes) + len(diagram.wires)
 
@@ -108,6 +109,16 @@ def test_the_sum_over_a_delta_is_one():
     # A vector that is not all ones stays, and so do two ends: they are a dimension.
     assert RULES["delta"](product(copy("a:d b:d"), x, [("b", "k")])) is None
     assert RULES["delta"](product(copy("a:d"), copy("e:d"), [("a", "e")])) is None
+
+
+def test_terms_in_a_box_are_added_up():
+    (box,) = RULES["sums"](apply("exp", A + A)).nodes
+    assert [c for c, _ in box.inner.terms] == [2]
+    (box,) = RULES["sums"](apply("exp", A + A - A)).nodes
+    assert box.inner == A
+    other = A(i="j", j="i")
+    assert RULES["sums"](apply("exp", 2 * A)) is None and RULES["sums"](A) is None
+    assert RULES["sums"](apply("exp", A + other)) is None
 
 
 def test_rules_take_all_lines_and_copies_at_once():
