@@ -52,6 +52,8 @@ class Block:
     sides: dict[int, Side] = field(default_factory=dict)
     places: dict[int, Point] = field(default_factory=dict)
     """Where legs start."""
+    spacing: float = PITCH
+    """Between legs above or below, where the names of open ones need room."""
     width: float = HEIGHT
     height: float = HEIGHT
 
@@ -93,7 +95,7 @@ class Block:
             return
         across = max(self._count("up"), self._count("down")) - 1
         along = max(self._count("left"), self._count("right")) - 1
-        self.width = max(HEIGHT, width(self.label, SIZE) + 14, PITCH * across + 20)
+        self.width = max(HEIGHT, width(self.label, SIZE) + 14, self.spacing * across + 20)
         self.height = max(HEIGHT, PITCH * along + 20)
         if self.outline == "triangle":
             self.width, self.height = self.width + 12, self.height + 6
@@ -140,8 +142,9 @@ class Block:
 
     def _spread(self, side: Side) -> None:
         legs = self.on(side)
+        pitch = self.spacing if side in ("up", "down") else PITCH
         for place, leg in enumerate(legs):
-            step = (place - (len(legs) - 1) / 2) * PITCH
+            step = (place - (len(legs) - 1) / 2) * pitch
             self.places[leg] = self._border(side, step)
 
     def _border(self, side: Side, step: float) -> Point:

@@ -64,6 +64,10 @@ def _ordered(
     graph: Graph, column: dict[int, int], stacks: list[list[int]], roots: list[int], inside: bool
 ) -> Network:
     """Build the cells, and sort them within their columns."""
+    for port in graph.upright:
+        if port in graph.margins:
+            block = graph.blocks[port.node]
+            block.spacing = max(block.spacing, width(graph.names[port], LEG) + 4)
     for block in graph.blocks:
         block.settle()
     network = _cells(graph, column, stacks)
