@@ -111,7 +111,11 @@ def _pool(pool: dict[str, Any]) -> str:
                 f"{row['seconds']:.1f}",
             ]
         )
-    return _table(head, lines)
+    verdict = next(row for row in pool["rows"] if row["arm"] == VERDICT)
+    missed = (
+        f"Missed by the verdict: {', '.join(verdict['missed']) or 'none'}. The misses of each arm "
+    )
+    return f"{_table(head, lines)}\n\n{missed}are in `benchmarks/results/organisms.json`."
 
 
 def _secrets(pool: dict[str, Any]) -> str:

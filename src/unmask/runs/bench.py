@@ -92,8 +92,8 @@ def bench(judged: Sequence[Judged], thresholds: Thresholds, rng: np.random.Gener
 
     An arm alone finds a member if its own p-value is below alpha, its gain is at least the smallest
     that counts, and the edited score passes chance. Together they find it if the verdict says so;
-    or, combined, if the Cauchy combination of their p-values is below alpha; or, calibrated, if
-    that combination is among the smallest alpha of those of benign models of the other bases.
+    or, combined, if their suspicion is below alpha; or, calibrated, if it is among the smallest
+    alpha of those of benign models of the other bases. Equal suspicions rank by the largest gain.
     """
     names = list(dict.fromkeys(one.arm for each in judged for one in each.audit.evidence))
     rows = []

@@ -124,17 +124,20 @@ def _arrays(one: Evidence) -> tuple[np.ndarray, np.ndarray]:
 def suspicion(evidence: Sequence[Evidence], thresholds: Thresholds) -> float:
     """Combine all arms into one p-value: the smaller, the more suspect.
 
-    An arm whose gain is too small to count, or does not pass chance, counts as no evidence (.5, or
-    its own p-value if that is larger), which can only make the result larger; so the level holds.
+    The smallest p-value of an arm, times how many were tested, as in the first step of Holm's
+    method: one arm that finds something is enough, and those that find nothing do not outweigh it,
+    as they do in sums of scores. An arm whose gain is too small to count, or does not pass chance,
+    counts as no evidence (.5, or its own p-value if that is larger), which can only make the result
+    larger. The level holds however arms depend on each other.
 
-    Source: the Cauchy combination test (Liu & Xie 2020), which allows arms to depend on each other.
+    Source: Bonferroni's inequality (Dunn 1961).
     """
     values = [
         one.p if _counts(one, thresholds) else max(one.p, 0.5)
         for one in evidence
         if one.tested and one.p is not None
     ]
-    return stats.cauchy_combination(np.array(values)) if values else 1.0
+    return min(1.0, len(values) * min(values)) if values else 1.0
 
 
 def accuses(one: Evidence, thresholds: Thresholds) -> bool:

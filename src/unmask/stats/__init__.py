@@ -6,7 +6,6 @@ Pure functions of numpy arrays; every random one takes its ``numpy.random.Genera
 from .auroc import auroc as auroc
 from .auroc import auroc_interval as auroc_interval
 from .bootstrap import bootstrap_mean as bootstrap_mean
-from .combine import cauchy_combination as cauchy_combination
 from .conformal import conformal_p as conformal_p
 from .curves import Shape as Shape
 from .curves import mixing_power as mixing_power
