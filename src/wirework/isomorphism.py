@@ -96,13 +96,13 @@ class _Colouring:
     def _split(self, colour: int, groups: list[list[int]]) -> bool:
         """Give each group but the largest a new colour; those not in any group are one."""
         seen = {node for group in groups for node in group}
+        # The largest keeps its colour, so that a node is looked at again log n times at most.
         if rest := [node for node in self.cells[colour] if node not in seen]:
             groups = [*groups, rest]
         half = len(self.colours) // 2
         if any(2 * sum(node < half for node in group) != len(group) for group in groups):
             return False
-        # Those that are not in sight of a change must keep their colour, or they would be one.
-        kept = rest or max(groups, key=len)
+        kept = max(groups, key=len)
         self.cells[colour] = kept
         for group in groups:
             if group is not kept:

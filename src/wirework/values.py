@@ -20,6 +20,9 @@ Arrays = Mapping[str, Array]
 Optimizer = Literal["auto", "opt_einsum", "cotengra"]
 """Who looks for an order of contraction. auto: cotengra where it is installed."""
 
+MOST_SEARCHED = 20
+"""Operands up to which the order of least memory is searched for; the time may be exponential."""
+
 
 @dataclass(frozen=True)
 class Contraction:
@@ -267,7 +270,7 @@ def _searches(
             output = tuple(dict.fromkeys(i for i in one.output if i not in one.summed))
             yield list(search(operands, output, dict(enumerate(sizes))))
     yield "auto"
-    if limit is not None:
+    if limit is not None and len(one.operands) <= MOST_SEARCHED:
         yield opt_einsum.DynamicProgramming(minimize="size")
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from wirework import apply, einsum, evaluate, isotopic, parse, tensor
+from wirework import apply, einsum, evaluate, isotopic, parse, product, tensor
 from wirework.decompose import eigen, qr, svd, tensor_train
 from wirework.decompose_multilinear import cp, tucker
 from wirework.diagram import Tensor, nodes_of
 from wirework.errors import DiagramError, ValueMissingError
-from wirework.factors import norm
+from wirework.factors import _exchanges, norm
 from wirework.simplify import simplify
 
 LIBRARIES = {"numpy": np.asarray, "torch": torch.as_tensor}
@@ -139,6 +139,8 @@ def test_a_tucker_core_is_nearly_the_best_and_iterating_helps():
     assert max(squares) <= found.error**2 <= first.error**2 <= sum(squares)
     assert found.error < first.error - 1e-4 and found.converged and found.sweeps > 1
     assert found.arrays["W.core"].shape == (2, 2, 2)
+    stopped = tucker(three, "W", arrays={"W": array}, rank=2, max_sweeps=1)
+    assert not stopped.converged and stopped.sweeps == 1 and stopped.error <= first.error
     one_leg = tucker(three, "W", arrays={"W": array}, rank={"j": 3})
     assert one_leg.arrays["W.core"].shape == (6, 3, 4)
 
@@ -260,6 +262,31 @@ def test_the_bound_holds_and_says_something(case, rank):
     assert bound <= 3 * distance  # not far above
     if case == "once":
         assert bound == pytest.approx(distance)
+
+
+@pytest.mark.parametrize("case", MULTILINEAR)
+def test_exchanges_add_up_to_the_whole_change(case):
+    expression = MULTILINEAR[case]
+    near, lost = drawn(8, 8, seed=3), drawn(8, 8, seed=4)
+    arrays = {"A": drawn(8, 8), "M": near + lost, "M near": near, "M lost": lost}
+    pieces = [evaluate(piece, arrays) for piece in _exchanges(expression, "M")]
+    change = evaluate(expression, arrays) - evaluate(expression, {**arrays, "M": near})
+    np.testing.assert_allclose(sum(pieces), change, atol=1e-10)
+
+
+def test_conjugates_are_replaced_by_conjugates():
+    gram = product(
+        tensor("W", "i:a j:b", real=False),
+        tensor("W", "i:a k:b", real=False, conjugate=True),
+        [("i", "i")],
+    )
+    arrays = {"W": drawn(5, 3, dtype=complex)}
+    for found in (svd(gram, "W", "i", arrays=arrays), qr(gram, "W", "i", arrays=arrays)):
+        value = evaluate(found.diagram, found.arrays)
+        np.testing.assert_allclose(value, evaluate(gram, arrays), atol=1e-10)
+        simpler = simplify(found.diagram)
+        assert len(simpler.tensors) < len(found.diagram.tensors)
+        np.testing.assert_allclose(evaluate(simpler, found.arrays), value, atol=1e-10)
 
 
 def test_a_norm_is_the_same_without_building_the_value(monkeypatch):

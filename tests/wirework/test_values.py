@@ -216,6 +216,19 @@ def test_no_array_on_the_way_is_larger_than_the_limit(network, limit, library):
     np.testing.assert_allclose(np.asarray(found), np.einsum(spec, *arrays.values()), atol=1e-9)
 
 
+def test_an_order_of_less_memory_is_looked_for_where_the_first_search_gives_up():
+    sizes = {"b": 2, "c": 8, "d": 2, "e": 8, "f": 3, "h": 2}
+    operands = ["ebh", "hf", "fh", "eb", "hc", "feh", "ed"]
+    arrays = {f"T{n}": np.ones([sizes[i] for i in one]) for n, one in enumerate(operands)}
+    diagram = einsum(",".join(operands) + "->h", *arrays)
+    shapes = [array.shape for array in arrays.values()]
+    spec = ",".join(operands) + "->h"
+    path, _ = opt_einsum.contract_path(spec, *shapes, shapes=True, memory_limit=16)
+    assert max(map(len, path)) > 2  # it gave up, and leaves the rest to one einsum
+    (small,) = plan(diagram, arrays, optimizer="opt_einsum", memory_limit=16)
+    assert small.largest == 16 and max(map(len, small.path)) == 2
+
+
 def walked(operands, output, sizes, path):
     """The largest array of a path, and the most elements that are held, counted anew."""
     held = [(set(one), False) for one in operands]
