@@ -180,7 +180,7 @@ def cell_of(
             stubs[Port(node, leg)] = Point(at.x + block.places[leg].x, at.y + end)
     lefts, tops, rights, bottoms = zip(*bounds, strict=True)
     cell.bounds = min(lefts), min(tops), max(rights), max(bottoms)
-    cell.fans = len(cell.blocks) == 1 and graph.blocks[members[0]].outline == "dot"
+    cell.fans = not stubs and len(cell.blocks) == 1 and graph.blocks[members[0]].outline == "dot"
     for one in exits.values():
         cell.exits(one.side).append(one)
     cell.left.sort(key=lambda one: one.y)

@@ -84,7 +84,7 @@ def _wanted(graph: Graph, port: Port, column: dict[int, int], hanging: bool) -> 
         block = graph.blocks[port.node]
         if not block.is_free:
             return unstacked_side(graph, port)
-        if block.outline == "dot" and len(block.legs) > 2 and port.node not in graph.below:
+        if block.outline == "dot" and len(block.legs) == 3 and port.node not in graph.below:
             free = [one for one in graph.ports(port.node) if graph.margins.get(one, "") is None]
             if free[0] == port:
                 return "down"

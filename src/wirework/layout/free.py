@@ -1,6 +1,7 @@
 """A diagram whose blocks stand where hints want them, with wires that look for their way."""
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 from wirework.diagram import Diagram, Port, Side
 from wirework.errors import DiagramError
@@ -10,13 +11,14 @@ from wirework.layout.constraints import Fixed, Gap, gaps, solved
 from wirework.layout.drawing import Drawing
 from wirework.layout.labels import width
 from wirework.layout.piece import Bounds, Piece
-from wirework.layout.router import OUT, Router
+from wirework.layout.router import CLEAR, OUT, Router
 from wirework.layout.scene import Point
 
 CLEARANCE = 24.0
 """Between blocks."""
-LENGTH = 22.0
-"""Of an open leg."""
+LAST = 13.0
+"""Length of the last piece of an open leg."""
+_DIAGONAL = [(1, 1), (-1, -1), (1, -1), (-1, 1)]
 _ROUNDS = 200
 _OUTWARD: dict[Side, tuple[int, int]] = {
     "left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1),
@@ -142,29 +144,40 @@ def freely_drawn(
         outward[port] = _direction(diagram, drawing, port, outward)
     tips = {port: _tip(drawing, port, outward[port]) for port in diagram.ports()}
     obstacles = [_box(drawing, node) for node in range(len(blocks))]
-    ends: dict[Port, Point] = {}
+    near = [_touching(tip) for tip in tips.values()]
+    turns: dict[Port, Point] = {}
     for port, name in names.items():
-        ends[port], text = _label(drawing, port, outward[port], name, obstacles)
+        turns[port], text = _label(tips[port], outward[port], name, [*obstacles, *near])
         obstacles.append(text)
-    corners = [*tips.values(), *ends.values()]
-    corners += [drawing.start(port) for port in diagram.ports()]
-    router = Router(obstacles, corners)
-    for port in diagram.ports():
-        if port not in names:
-            router.closed.discard(router.place(tips[port]))
-    for port in names:
-        drawing.end(port, [drawing.start(port), ends[port]], names[port])
-        router.route(tips[port], ends[port])
+    starts = [drawing.start(port) for port in diagram.ports()]
+    router = Router(obstacles, [*tips.values(), *turns.values(), *starts])
+    router.kept = {router.place(at) for at in (*tips.values(), *turns.values())}
+    for port, name in names.items():
+        at, (dx, dy) = turns[port], outward[port]
+        last = Point(at.x + dx * LAST, at.y + dy * LAST)
+        way = _way(diagram, router, port, tips[port], at)
+        drawing.end(port, [drawing.start(port), *way, last], name)
     lengths = {
         wire: abs(tips[wire[0]].x - tips[wire[1]].x) + abs(tips[wire[0]].y - tips[wire[1]].y)
         for wire in diagram.wires
     }
     for p, q in sorted(diagram.wires, key=lengths.__getitem__):
-        between = router.route(tips[p], tips[q]) or [tips[p], tips[q]]
-        drawing.join(p, [drawing.start(p), *between, drawing.start(q)], q)
+        way = _way(diagram, router, p, tips[p], tips[q])
+        drawing.join(p, [drawing.start(p), *way, drawing.start(q)], q)
     _, top, _, bottom = drawing.piece.bounds()
     drawing.piece.axis = (top + bottom) / 2
     return drawing.piece
+
+
+def _way(diagram: Diagram, router: Router, port: Port, start: Point, goal: Point) -> list[Point]:
+    found = router.route(start, goal)
+    if found is None:
+        raise DiagramError(
+            f"expected room for every wire, got none for leg {diagram.leg(port).name!r} of "
+            f"{diagram.nodes[port.node]}. Pins are so near to each other that nothing passes "
+            f"between; move them {3 * OUT:g} points apart at least."
+        )
+    return found
 
 
 def _box(drawing: Drawing, node: int) -> Bounds:
@@ -196,7 +209,8 @@ def _direction(
         Point(start.x + _OUTWARD[block.sides[port.leg]][0], start.y),
     )
     dx, dy = goal.x - drawing.centres[port.node].x, goal.y - drawing.centres[port.node].y
-    ways = sorted(_OUTWARD.values(), key=lambda way: -(way[0] * dx + way[1] * dy))
+    slanted = _DIAGONAL if block.outline == "dot" and len(block.legs) > 4 else []
+    ways = sorted([*_OUTWARD.values(), *slanted], key=lambda way: -(way[0] * dx + way[1] * dy))
     chosen = next((way for way in ways if way not in used), ways[0])
     if block.outline != "dot":
         block.sides[port.leg] = next(side for side, way in _OUTWARD.items() if way == chosen)
@@ -213,23 +227,32 @@ def _others(diagram: Diagram, port: Port) -> Iterator[int]:
 
 
 def _label(
-    drawing: Drawing, port: Port, way: tuple[int, int], name: str, obstacles: Sequence[Bounds]
+    tip: Point, way: tuple[int, int], name: str, obstacles: Sequence[Bounds]
 ) -> tuple[Point, Bounds]:
-    """Where an open leg ends, so that its name has room; and the room that the name takes."""
-    tip = _tip(drawing, port, way)
+    """Where an open leg turns into the direction of its name, and the room that the name takes.
+
+    That is where it may first turn anyway, or the nearest place with enough room.
+    """
     wide, high = width(name, LEG) + 6, LEG * 1.2 + 2
-    length = LENGTH - OUT
-    while True:
-        end = Point(tip.x + way[0] * length, tip.y + way[1] * length)
-        left = end.x - wide / 2 + way[0] * wide / 2
-        top = end.y - high / 2 + way[1] * high / 2
-        room = left, top, left + wide, top + high
-        # Beyond the last obstacle there is room, so this comes to an end.
-        if not any(_meet(room, one) for one in obstacles):
-            return end, room
-        length += OUT
+    for ring in count():
+        steps = range(-ring, ring + 1)
+        around = [(i, j) for i in steps for j in steps if max(abs(i), abs(j)) == ring]
+        for i, j in sorted(around, key=lambda at: (abs(at[0]) + abs(at[1]), at)):
+            at = Point(tip.x + i * 2 * OUT, tip.y + j * 2 * OUT)
+            end = Point(at.x + way[0] * LAST, at.y + way[1] * LAST)
+            left = end.x - wide / 2 + way[0] * wide / 2
+            top = end.y - high / 2 + way[1] * high / 2
+            room = left, top, left + wide, top + high
+            open_ = (room,) if not ring else (room, _touching(at), _touching(end))
+            if not any(_meet(one, other) for one in open_ for other in obstacles):
+                return at, room
+    raise AssertionError("far away there is room")
+
+
+def _touching(at: Point) -> Bounds:
+    return at.x - 1, at.y - 1, at.x + 1, at.y + 1
 
 
 def _meet(a: Bounds, b: Bounds) -> bool:
-    wide = min(a[2], b[2]) - max(a[0], b[0]) > -2 * OUT
-    return wide and min(a[3], b[3]) - max(a[1], b[1]) > -OUT
+    wide = min(a[2], b[2]) - max(a[0], b[0]) > -CLEAR - 1
+    return wide and min(a[3], b[3]) - max(a[1], b[1]) > -CLEAR - 1

@@ -315,7 +315,8 @@ class _Channels:
             rim = self.network.rims[cell.column][one.side == "right"]
             edge = cell.bounds[2] if one.side == "right" else cell.bounds[0]
             goals = [other.cell for each in exits for other in each.links]
-            if abs(cell.x + edge - rim) < 1e-6 and goals.count(one.links[0].cell) == 1:
+            alone = goals.count(one.links[0].cell) == 1 and cell not in goals
+            if abs(cell.x + edge - rim) < 1e-6 and alone:
                 return points
         return [*points, self._rim(one)]
 

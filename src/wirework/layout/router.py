@@ -32,6 +32,8 @@ class Router:
         self.closed: set[Place] = set()
         self.taken: dict[Place, int] = {}
         """Grid points on wires: 1 if one passes level, 2 if upright, 3 if it turns or both."""
+        self.kept: set[Place] = set()
+        """Where wires begin; only their own may pass."""
         self.walls: set[frozenset[Place]] = set()
         for left, top, right, bottom in obstacles:
             self._close(left - CLEAR, top - CLEAR, right + CLEAR, bottom + CLEAR)
@@ -70,7 +72,9 @@ class Router:
             there = here[0] + dx, here[1] + dy
             if not (0 <= there[0] < len(self.xs) and 0 <= there[1] < len(self.ys)):
                 continue
-            if there in self.closed and there != last or frozenset((here, there)) in self.walls:
+            if there != last and (there in self.closed or there in self.kept):
+                continue
+            if frozenset((here, there)) in self.walls:
                 continue
             # On another wire there is only one way: straight across.
             if occupied and turn != way or self.taken.get(there, 0) & (1 << turn):

@@ -48,7 +48,9 @@ def fan(columns: Columns) -> None:
                 if cell.is_dot:
                     exits = cell.exits(side)
                     heights = sorted(one.y for one in exits)
-                    exits.sort(key=lambda one: min((places[o] for o in one.links), default=0.0))
+                    exits.sort(
+                        key=lambda one: min((places.get(o, 1e9) for o in one.links), default=0.0)
+                    )
                     for one, y in zip(exits, heights, strict=True):
                         one.y = y
 
