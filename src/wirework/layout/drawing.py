@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from wirework.diagram import Port
+from wirework.diagram import Port, Side
 from wirework.layout.blocks import Block
 from wirework.layout.cells import LEG
 from wirework.layout.piece import Ending, Piece, shifted, straightened
-from wirework.layout.scene import Point, Text, Wire
+from wirework.layout.scene import Anchor, Point, Text, Wire
 
 
 class Drawing:
@@ -34,24 +34,25 @@ class Drawing:
         line = [*self._within(p), *points, *reversed(self._within(q))]
         self._add(p, line, (self._shape(p), self._shape(q)))
 
-    def end(self, port: Port, points: Sequence[Point], name: str, *, named: bool = True) -> None:
+    def end(
+        self, port: Port, points: Sequence[Point], side: Side, name: str, *, named: bool = True
+    ) -> None:
         """Draw an open leg, and its name beyond its last point if it is `named`.
 
         An end to the left or right becomes an ending of the piece.
         """
-        line = straightened([*self._within(port), *points])
-        before, last = line[-2:]
-        dx, dy = last.x - before.x, last.y - before.y
-        if abs(dx) >= abs(dy):
-            sign = 1 if dx > 0 else -1
-            self.piece.endings[name] = Ending(len(self.piece.wires), "right" if dx > 0 else "left")
-            text = Text(last.x + 3 * sign, last.y, name, "leg", LEG, "start" if dx > 0 else "end")
+        last = points[-1]
+        if side == "left" or side == "right":
+            sign: int = 1 if side == "right" else -1
+            self.piece.endings[name] = Ending(len(self.piece.wires), side)
+            anchor: Anchor = "start" if side == "right" else "end"
+            text = Text(last.x + 3 * sign, last.y, name, "leg", LEG, anchor)
         else:
-            sign = 1 if dy > 0 else -1
+            sign = 1 if side == "down" else -1
             text = Text(last.x, last.y + sign * (LEG * 0.6 + 1), name, "leg", LEG)
         if named:
             self.piece.texts.append(text)
-        self._add(port, line, (self._shape(port), None))
+        self._add(port, [*self._within(port), *points], (self._shape(port), None))
 
     def _within(self, port: Port) -> Sequence[Point]:
         return self._inner[port].points if port in self._inner else ()

@@ -151,12 +151,15 @@ def freely_drawn(
         obstacles.append(text)
     starts = [drawing.start(port) for port in diagram.ports()]
     router = Router(obstacles, [*tips.values(), *turns.values(), *starts])
-    router.kept = {router.place(at) for at in (*tips.values(), *turns.values())}
+    router.kept = {router.place(at) for at in turns.values()}
+    for port, tip in tips.items():
+        router.keep(drawing.start(port), tip)
     for port, name in names.items():
         at, (dx, dy) = turns[port], outward[port]
         last = Point(at.x + dx * LAST, at.y + dy * LAST)
         way = _way(diagram, router, port, tips[port], at)
-        drawing.end(port, [drawing.start(port), *way, last], name)
+        side: Side = next((one for one, out in _OUTWARD.items() if out == (dx, dy)), "right")
+        drawing.end(port, [drawing.start(port), *way, last], side, name)
     lengths = {
         wire: abs(tips[wire[0]].x - tips[wire[1]].x) + abs(tips[wire[0]].y - tips[wire[1]].y)
         for wire in diagram.wires
@@ -177,7 +180,12 @@ def _way(diagram: Diagram, router: Router, port: Port, start: Point, goal: Point
             f"{diagram.nodes[port.node]}. Pins are so near to each other that nothing passes "
             f"between; move them {3 * OUT:g} points apart at least."
         )
-    return found
+    # Lines of the grid are rounded.
+    return [Point(_snapped(at.x, start.x, goal.x), _snapped(at.y, start.y, goal.y)) for at in found]
+
+
+def _snapped(at: float, *ends: float) -> float:
+    return next((end for end in ends if abs(end - at) < 0.002), at)
 
 
 def _box(drawing: Drawing, node: int) -> Bounds:

@@ -257,12 +257,15 @@ def drawn(network: Network, *, inside: bool) -> Piece:
         points = channels.along(route) if route else [drawing.start(p), drawing.start(q)]
         drawing.join(p, points, q)
     for port in graph.margins:
+        side: Side
         if port in network.stubs:
+            side = graph.upright[port]
             home, end = network.homes[port.node], network.stubs[port]
             points = [drawing.start(port), Point(home.x + end.x, home.y + end.y)]
         else:
+            side = network.opened[port][0].side
             points = channels.outward(network.opened[port])
-        drawing.end(port, points, graph.names[port], named=not inside)
+        drawing.end(port, points, side, graph.names[port], named=not inside)
     piece = drawing.piece
     ends = [cell.y for column in network.columns for cell in column if cell.kind == "end"]
     _, top, _, bottom = piece.bounds()
@@ -335,4 +338,6 @@ class _Channels:
         start, end = (
             [Point(cell.x + p.x, cell.y + p.y) for p in each.way] for each in (one, other)
         )
-        return [*start, Point(x, cell.y + one.y), Point(x, cell.y + other.y), *reversed(end)]
+        rim = right if one.side == "right" else left
+        corners = [Point(at, cell.y + each.y) for each in (one, other) for at in (rim, x)]
+        return [*start, *corners[:2], *reversed(corners[2:]), *reversed(end)]

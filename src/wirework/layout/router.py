@@ -42,6 +42,15 @@ class Router:
         """The grid point at, or nearest to, a point."""
         return _nearest(self.xs, point.x), _nearest(self.ys, point.y)
 
+    def keep(self, start: Point, end: Point) -> None:
+        """Keep the way from a leg to where its wire may turn free of other wires."""
+        (ax, ay), (bx, by) = self.place(start), self.place(end)
+        self.kept.update(
+            (x, y)
+            for x in range(min(ax, bx), max(ax, bx) + 1)
+            for y in range(min(ay, by), max(ay, by) + 1)
+        )
+
     def route(self, start: Point, goal: Point) -> list[Point] | None:
         """The cheapest way that is still free, which is taken then; None if there is none."""
         first, last = self.place(start), self.place(goal)
