@@ -1,4 +1,4 @@
-.PHONY: demo test slow check bench bench-latent bench-pool pool organisms clean
+.PHONY: demo test slow check bench bench-latent bench-pool bench-wirework gallery pool organisms clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,6 +33,13 @@ pool: $(INSTALLED)  ## plant the standard pool into build/pool (about half an ho
 
 bench-pool: pool  ## arms against the standard pool: found, accused, AUROC (under 45 minutes)
 	$(BIN)/python -m benchmarks.organisms
+
+bench-wirework: $(INSTALLED)  ## drawings, times and contraction against peers (a few minutes)
+	tools/install-graphviz
+	$(BIN)/python -m benchmarks.wirework
+
+gallery: $(INSTALLED)  ## every kind of figure with its code, as docs/gallery.html
+	$(BIN)/python -m wirework.gallery --out docs
 
 organisms: $(INSTALLED)  ## train the bundled pool again (about half an hour on 2 cores)
 	$(BIN)/python -m unmask.organisms.recipes --out src/unmask/organisms/pool

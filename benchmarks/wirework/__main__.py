@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import machine
-from benchmarks.wirework import paths, quality, tables, times
+from benchmarks.wirework import paths, quality, tables, times, tinystories
 
 HERE = Path(__file__).parents[1]
 RESULTS = HERE / "results" / "wirework.json"
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "times": times.run,
     "paths": paths.run,
     "quality": quality.run,
+    "tinystories": tinystories.run,
 }
 
 

@@ -1,12 +1,12 @@
 """Derivatives, Jacobians, Hessians, Gaussian expectations, and derivations by named rules."""
 
 from wirework import apply, einsum, parse, product, tensor
-from wirework.derivative import derivative
+from wirework.derivative import EXPANSION, derivative, nabla
 from wirework.diagram import copy
 from wirework.equation import derivation, equation
 from wirework.gallery.figure import Chapter, Drawn
 from wirework.gaussian import expectation
-from wirework.simplify import simplify, steps
+from wirework.simplify import RULES, simplify, steps
 
 CHAPTER = Chapter("Derivatives and expectations")
 
@@ -20,6 +20,29 @@ def derivative_of_a_form() -> Drawn:
     """
     form = einsum("i,ij,j->", "x", "A", "x")
     return derivative(form, "x")
+
+
+@CHAPTER
+def penrose_loop() -> Drawn:
+    """A derivative that is not carried out is a loop around what is differentiated.
+
+    Its new leg starts at the loop.
+    """
+    return nabla(einsum("i,ij,j->", "x", "A", "x"), "x")
+
+
+@CHAPTER
+def product_rule() -> Drawn:
+    """Carried out step by step: the loop goes to each place where x stands."""
+    loop = nabla(einsum("i,ij,j->", "x", "A", "x"), "x")
+    return derivation(loop, steps(loop, {**EXPANSION, **RULES}))
+
+
+@CHAPTER
+def loop_in_a_loop() -> Drawn:
+    """The Hessian is a loop around a loop."""
+    layer = einsum("oh,hi,hj,i,j->o", "D", "L", "R", "x", "x")
+    return nabla(nabla(layer, "x"), "x")
 
 
 @CHAPTER

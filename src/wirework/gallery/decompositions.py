@@ -3,7 +3,7 @@
 import numpy as np
 
 from wirework import Diagram, Leg, copy, decompose, einsum, parse, product, tensor
-from wirework.diagram import Side
+from wirework.diagram import Expression, Side
 from wirework.gallery.figure import Chapter, Drawn
 from wirework.layout import Hints, Relation
 
@@ -55,23 +55,34 @@ def tensor_train() -> Drawn:
     return parse("i j k l: A[i a] B[a j b] C[b k c] D[c l]")
 
 
+def core(name: str, *legs: tuple[str, Side]) -> Diagram:
+    """A tensor whose legs leave on given sides."""
+    return tensor(name, [Leg(leg, leg, side) for leg, side in legs])
+
+
 @CHAPTER
 def inner_product_of_trains() -> Drawn:
-    """The inner product of two trains is a ladder."""
-    upper = "A[i a] B[a j b] C[b k c] D[c l]"
-    lower = "E[i e:a] F[e:a j f:b] G[f:b k g:c] H[g:c l]"
-    below = [Relation(two, "below", one) for one, two in zip("ABCD", "EFGH", strict=True)]
-    level = [Relation(two, "right of", one) for one, two in zip("EFG", "FGH", strict=True)]
-    return parse(f": {upper} {lower}"), Hints(relations=(*below, *level))
+    """The inner product of two trains is a ladder.
+
+    ``core`` says on which side each leg leaves, and each lower core is held below its upper one.
+    """
+
+    def train(names: str, side: Side) -> Expression:
+        a, b, c = names
+        first = core(a, ("i", side), ("r", "right"))
+        second = core(b, ("r", "left"), ("j", side), ("s", "right"))
+        third = core(c, ("s", "left"), ("k", side))
+        return product(product(first, second, [("r", "r")]), third, [("s", "s")])
+
+    both = product(train("ABC", "down"), train("DEF", "up"), [(leg, leg) for leg in "ijk"])
+    pairs = zip("ABC", "DEF", strict=True)
+    held = [Relation(two, "in column with", one) for one, two in pairs]
+    return both, Hints(relations=tuple(held))
 
 
 @CHAPTER
 def train_operator() -> Drawn:
-    """An operator in train form."""
-
-    def core(name: str, *legs: tuple[str, Side]) -> Diagram:
-        return tensor(name, [Leg(leg, leg, side) for leg, side in legs])
-
+    """An operator in train form: what goes in leaves below, what comes out above."""
     first = core("P", ("i", "up"), ("a", "right"), ("l", "down"))
     second = core("Q", ("a", "left"), ("j", "up"), ("b", "right"), ("m", "down"))
     third = core("R", ("b", "left"), ("k", "up"), ("n", "down"))

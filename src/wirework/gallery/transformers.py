@@ -1,6 +1,6 @@
 """Layers, attention, circuits, and what is done to them."""
 
-from wirework import apply, copy, einsum, parse, product, tensor
+from wirework import Leg, Tensor, apply, copy, einsum, parse, product, tensor
 from wirework.gallery.figure import Chapter, Drawn
 from wirework.layout import Group, Hints
 from wirework.simplify import simplify
@@ -122,9 +122,13 @@ def induction_head() -> Drawn:
 @CHAPTER
 def residual_stream() -> Drawn:
     """A residual stream with one layer of attention, frozen: the input, and what heads add."""
-    x = tensor("x", "q:pos m:d")
     heads = "A[a:n q:pos k:pos] x[k:pos d] W_V[b:n d h] W_O[c:n h m:d] copy[a:n b:n c:n]"
-    return x + parse(f"q:pos m:d: {heads}")
+    n = Leg("n", "n", "up")
+    A = Tensor("A", (n, Leg("q", "pos"), Leg("k", "pos")))
+    V = Tensor("W_V", (n, Leg("d", "d"), Leg("h", "h")))
+    O = Tensor("W_O", (n, Leg("h", "h"), Leg("m", "d")))  # noqa: E741
+    upright = {one.name: one for one in (A, V, O)}
+    return tensor("x", "q:pos m:d") + parse(f"q:pos m:d: {heads}", upright)
 
 
 @CHAPTER
