@@ -150,16 +150,17 @@ def freely_drawn(
         turns[port], text = _label(tips[port], outward[port], name, [*obstacles, *near])
         obstacles.append(text)
     starts = [drawing.start(port) for port in diagram.ports()]
+    starts += [_beyond(at, outward[port]) for port, at in turns.items()]
     router = Router(obstacles, [*tips.values(), *turns.values(), *starts])
-    router.kept = {router.place(at) for at in turns.values()}
     for port, tip in tips.items():
         router.keep(drawing.start(port), tip)
+    for port, at in turns.items():
+        router.keep(at, _beyond(at, outward[port]))
     for port, name in names.items():
-        at, (dx, dy) = turns[port], outward[port]
-        last = Point(at.x + dx * LAST, at.y + dy * LAST)
+        at, last = turns[port], _beyond(turns[port], outward[port])
         way = _way(diagram, router, port, tips[port], at)
-        side: Side = next((one for one, out in _OUTWARD.items() if out == (dx, dy)), "right")
-        drawing.end(port, [drawing.start(port), *way, last], side, name)
+        sides: list[Side] = [one for one, out in _OUTWARD.items() if out == outward[port]]
+        drawing.end(port, [drawing.start(port), *way, last], sides[0], name)
     lengths = {
         wire: abs(tips[wire[0]].x - tips[wire[1]].x) + abs(tips[wire[0]].y - tips[wire[1]].y)
         for wire in diagram.wires
@@ -217,7 +218,8 @@ def _direction(
         Point(start.x + _OUTWARD[block.sides[port.leg]][0], start.y),
     )
     dx, dy = goal.x - drawing.centres[port.node].x, goal.y - drawing.centres[port.node].y
-    slanted = _DIAGONAL if block.outline == "dot" and len(block.legs) > 4 else []
+    is_open = next(_others(diagram, port), None) is None
+    slanted = _DIAGONAL if block.outline == "dot" and len(block.legs) > 4 and not is_open else []
     ways = sorted([*_OUTWARD.values(), *slanted], key=lambda way: -(way[0] * dx + way[1] * dy))
     chosen = next((way for way in ways if way not in used), ways[0])
     if block.outline != "dot":
@@ -247,7 +249,7 @@ def _label(
         around = [(i, j) for i in steps for j in steps if max(abs(i), abs(j)) == ring]
         for i, j in sorted(around, key=lambda at: (abs(at[0]) + abs(at[1]), at)):
             at = Point(tip.x + i * 2 * OUT, tip.y + j * 2 * OUT)
-            end = Point(at.x + way[0] * LAST, at.y + way[1] * LAST)
+            end = _beyond(at, way)
             left = end.x - wide / 2 + way[0] * wide / 2
             top = end.y - high / 2 + way[1] * high / 2
             room = left, top, left + wide, top + high
@@ -255,6 +257,11 @@ def _label(
             if not any(_meet(one, other) for one in open_ for other in obstacles):
                 return at, room
     raise AssertionError("far away there is room")
+
+
+def _beyond(at: Point, way: tuple[int, int]) -> Point:
+    """Where an open leg ends that turns into its direction at a point."""
+    return Point(at.x + way[0] * LAST, at.y + way[1] * LAST)
 
 
 def _touching(at: Point) -> Bounds:

@@ -318,9 +318,10 @@ class _Channels:
             rim = self.network.rims[cell.column][one.side == "right"]
             edge = cell.bounds[2] if one.side == "right" else cell.bounds[0]
             goals = [other.cell for each in exits for other in each.links]
-            alone = goals.count(one.links[0].cell) == 1 and cell not in goals
+            alone = len(set(goals)) == len(goals) and cell not in goals
             if abs(cell.x + edge - rim) < 1e-6 and alone:
                 return points
+            points.append(Point(rim, cell.y + one.y))
         return [*points, self._rim(one)]
 
     def _rim(self, one: Exit) -> Point:

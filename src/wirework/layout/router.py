@@ -29,6 +29,7 @@ class Router:
                 xs |= {round(left - away, 3), round(right + away, 3)}
                 ys |= {round(top - away, 3), round(bottom + away, 3)}
         self.xs, self.ys = sorted(xs), sorted(ys)
+        self.near = _close_lines(self.xs), _close_lines(self.ys)
         self.closed: set[Place] = set()
         self.taken: dict[Place, int] = {}
         """Grid points on wires: 1 if one passes level, 2 if upright, 3 if it turns or both."""
@@ -106,6 +107,10 @@ class Router:
         path.reverse()
         for (here, _), (there, way) in zip(path, path[1:], strict=False):
             self.walls.add(frozenset((here, there)))
+            # A wire on a line that is nearly this one would touch it.
+            for line in self.near[1 - way][here[1 - way]]:
+                beside = [(line, p[1]) if way else (p[0], line) for p in (here, there)]
+                self.walls.add(frozenset(beside))
             for place in (here, there):
                 self.taken[place] = self.taken.get(place, 0) | (1 << way)
         return [Point(self.xs[x], self.ys[y]) for (x, y), _ in path]
@@ -121,6 +126,18 @@ class Router:
         if not lines:
             y = lines.start
             self.walls.update(frozenset(((x, y - 1), (x, y))) for x in columns)
+
+
+def _close_lines(lines: Sequence[float]) -> list[list[int]]:
+    """For each line, those that are so near that wires on both would touch."""
+    return [
+        [
+            other
+            for other in range(bisect_left(lines, at - CLEAR), bisect_left(lines, at + CLEAR))
+            if other != number
+        ]
+        for number, at in enumerate(lines)
+    ]
 
 
 def _nearest(lines: Sequence[float], at: float) -> int:
