@@ -50,7 +50,7 @@ def moved_centres(
                 raise DiagramError(_contradiction(diagram, fixed))
             found.append(row)
         places = [Point(x, y) for x, y in zip(*found, strict=True)]
-        pair = _too_near(places, sizes)
+        pair = _too_near(places, sizes, fixed)
         if pair is None:
             return places
         if not _keep_apart(pair, places, sizes, fixed, extra):
@@ -79,8 +79,13 @@ def _carried(diagram: Diagram, centres: Sequence[Point], fixed: Fixed) -> list[P
     return [Point(at.x + dx, at.y + dy) for at, (dx, dy) in zip(base, steps, strict=True)]
 
 
+def _room(one: int, other: int, fixed: Fixed) -> float:
+    """Least distance of two blocks; pins are taken as they are."""
+    return 0.0 if one in fixed.pins and other in fixed.pins else CLEARANCE
+
+
 def _too_near(
-    places: Sequence[Point], sizes: Sequence[tuple[float, float]]
+    places: Sequence[Point], sizes: Sequence[tuple[float, float]], fixed: Fixed
 ) -> tuple[int, int] | None:
     """The first pair of blocks without room between, from the left."""
     by_x = sorted(range(len(places)), key=lambda node: (places[node].x, node))
@@ -91,7 +96,7 @@ def _too_near(
                 break
             if all(
                 abs(places[one][axis] - places[other][axis])
-                < (sizes[one][axis] + sizes[other][axis]) / 2 + CLEARANCE - 1e-6
+                < (sizes[one][axis] + sizes[other][axis]) / 2 + _room(one, other, fixed) - 1e-6
                 for axis in (0, 1)
             ):
                 return one, other
@@ -107,13 +112,11 @@ def _keep_apart(
 ) -> bool:
     """Add the distance that moves two blocks apart with the shortest step; False if none can."""
     one, other = pair
-    both = one in fixed.pins and other in fixed.pins
     choices = []
     for axis in (0, 1):
         between = places[other][axis] - places[one][axis]
         before, after = (one, other) if between >= 0 else (other, one)
-        room = CLEARANCE if not both else 0.0
-        least = (sizes[one][axis] + sizes[other][axis]) / 2 + room
+        least = (sizes[one][axis] + sizes[other][axis]) / 2 + _room(one, other, fixed)
         choices.append((least - abs(between), axis, Gap(before, after, least)))
     for _, axis, gap in sorted(choices):
         apart, same = gaps(fixed.relations, sizes, axis)
@@ -142,24 +145,26 @@ def freely_drawn(
     outward: dict[Port, tuple[int, int]] = {}
     for port in diagram.ports():
         outward[port] = _direction(diagram, drawing, port, outward)
+    # Names stand level, also where a leg leaves a dot at an angle.
+    level = {port: (dx, 0 if dx else dy) for port, (dx, dy) in outward.items()}
     tips = {port: _tip(drawing, port, outward[port]) for port in diagram.ports()}
     obstacles = [_box(drawing, node) for node in range(len(blocks))]
     near = [_touching(tip) for tip in tips.values()]
     turns: dict[Port, Point] = {}
     for port, name in names.items():
-        turns[port], text = _label(tips[port], outward[port], name, [*obstacles, *near])
+        turns[port], text = _label(tips[port], level[port], name, [*obstacles, *near])
         obstacles.append(text)
     starts = [drawing.start(port) for port in diagram.ports()]
-    starts += [_beyond(at, outward[port]) for port, at in turns.items()]
+    starts += [_beyond(at, level[port]) for port, at in turns.items()]
     router = Router(obstacles, [*tips.values(), *turns.values(), *starts])
     for port, tip in tips.items():
         router.keep(drawing.start(port), tip)
     for port, at in turns.items():
-        router.keep(at, _beyond(at, outward[port]))
+        router.keep(at, _beyond(at, level[port]))
     for port, name in names.items():
-        at, last = turns[port], _beyond(turns[port], outward[port])
+        at, last = turns[port], _beyond(turns[port], level[port])
         way = _way(diagram, router, port, tips[port], at)
-        sides: list[Side] = [one for one, out in _OUTWARD.items() if out == outward[port]]
+        sides: list[Side] = [one for one, out in _OUTWARD.items() if out == level[port]]
         drawing.end(port, [drawing.start(port), *way, last], sides[0], name)
     lengths = {
         wire: abs(tips[wire[0]].x - tips[wire[1]].x) + abs(tips[wire[0]].y - tips[wire[1]].y)
@@ -218,8 +223,7 @@ def _direction(
         Point(start.x + _OUTWARD[block.sides[port.leg]][0], start.y),
     )
     dx, dy = goal.x - drawing.centres[port.node].x, goal.y - drawing.centres[port.node].y
-    is_open = next(_others(diagram, port), None) is None
-    slanted = _DIAGONAL if block.outline == "dot" and len(block.legs) > 4 and not is_open else []
+    slanted = _DIAGONAL if block.outline == "dot" and len(block.legs) > 4 else []
     ways = sorted([*_OUTWARD.values(), *slanted], key=lambda way: -(way[0] * dx + way[1] * dy))
     chosen = next((way for way in ways if way not in used), ways[0])
     if block.outline != "dot":
