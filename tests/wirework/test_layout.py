@@ -3,11 +3,12 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wirework import parse, tensor
+from wirework import decompose, parse, tensor
 from wirework.diagram import Copy, Leg
 from wirework.errors import DiagramError
 from wirework.layout import Group, Hints, Relation, lay_out, measure
@@ -342,3 +343,21 @@ def test_hints_across_terms_are_refused():
 def test_long_names_are_kept_whole():
     scene = lay_out(CASES["long names"])
     assert LONG in signs(scene, "leg")
+
+
+def test_a_truncated_factor_says_what_it_lacks_within_its_outline():
+    arrays = {"W": np.random.default_rng(0).standard_normal((6, 5))}
+    cut = decompose.svd(tensor("W", "i j"), "W", "i", arrays=arrays, rank=2)
+    scene = lay_out(cut.diagram)
+    printed = [text for text in scene.texts if text.role == "note"]
+    assert {text.text for text in printed} == {f"±{cut.error:.2g}"} and len(printed) == 3
+    assert measure(scene).overlaps == 0
+    for text in printed:
+        left, top, right, bottom = text.bounds
+        assert any(
+            a <= left and b <= top and right <= c and bottom <= d
+            for a, b, c, d in (shape.bounds for shape in scene.shapes)
+        )
+    # Control: with all singular values nothing is lacking, and nothing is printed.
+    whole = lay_out(decompose.svd(tensor("W", "i j"), "W", "i", arrays=arrays).diagram)
+    assert not [text for text in whole.texts if text.role == "note"]

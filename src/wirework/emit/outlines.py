@@ -4,15 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wirework.layout.scene import Point, Shape, Wire
+from wirework.layout.scene import MOST_TAPER, TAPER, Point, Shape, Wire
 
 KAPPA = 0.5523
 """A Bézier curve whose controls are this far along is nearly a quarter of a circle."""
 WIRE_RADIUS = 6.0
 ARROW = 3.2
 """Half the length of an arrow."""
-TAPER, MOST_TAPER = 0.16, 5.0
-"""How much a box narrows at each side, relative to that side and in points."""
 INSET = 2.6
 """Between the two outlines of a conjugate."""
 _RADII = {"box": 1.6, "triangle": 1.6, "frame": 6.0, "loop": 14.0}

@@ -7,7 +7,7 @@ from typing import Literal
 from wirework.diagram import Copy, Leg, Side, Tensor
 from wirework.layout.labels import width
 from wirework.layout.piece import Piece
-from wirework.layout.scene import Facing, Outline, Point, Shape, Text
+from wirework.layout.scene import MOST_TAPER, TAPER, Facing, Outline, Point, Shape, Text
 
 HEIGHT = 28.0
 """Of a tensor with one leg at each side, in points."""
@@ -19,8 +19,8 @@ RADIUS = 3.5
 """Of a dot."""
 SIZE = 12.0
 """Of names."""
-TAPER, MOST_TAPER = 0.16, 5.0
-"""How much a box narrows at each side towards where it faces, relative and in points."""
+REMARK = 8.0
+"""Of what is printed below a name."""
 OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left", "up": "down", "down": "up"}
 _OUTWARD: dict[Side, tuple[int, int]] = {
     "left": (-1, 0),
@@ -56,6 +56,16 @@ class Block:
     """Between legs above or below, where the names of open ones need room."""
     width: float = HEIGHT
     height: float = HEIGHT
+
+    @property
+    def error(self) -> float | None:
+        """Relative truncation error, if it is a factor that lacks something."""
+        return self.tensor.error if self.tensor else None
+
+    @property
+    def remark(self) -> str:
+        """The truncation error as it is printed; empty if there is none."""
+        return "" if self.error is None else f"±{self.error:.2g}"
 
     @property
     def is_free(self) -> bool:
@@ -95,13 +105,16 @@ class Block:
             return
         across = max(self._count("up"), self._count("down")) - 1
         along = max(self._count("left"), self._count("right")) - 1
-        self.width = max(HEIGHT, width(self.label, SIZE) + 14, self.spacing * across + 20)
-        self.height = max(HEIGHT, PITCH * along + 20)
+        inside = max(width(self.label, SIZE), width(self.remark, REMARK))
+        self.width = max(HEIGHT, inside + 14, self.spacing * across + 20)
+        self.height = max(HEIGHT + (REMARK if self.remark else 0), PITCH * along + 20)
         if self.outline == "triangle":
-            self.width, self.height = self.width + 12, self.height + 6
+            # Two lines reach further into its corners than one.
+            self.width += 22 if self.remark else 12
+            self.height += 14 if self.remark else 6
         if self.outline == "disc":
-            self.width = self.height = max(HEIGHT, min(self.width, 40.0))
-            self.width = max(self.width, width(self.label, SIZE) + 14)
+            self.width = self.height = max(self.height, min(self.width, 40.0))
+            self.width = max(self.width, inside + 14)
         for side in OPPOSITE:
             self._spread(side)
 
@@ -126,16 +139,21 @@ class Block:
         if self.inner is not None:
             return self.inner.moved(x, y)
         conjugate = self.tensor is not None and self.tensor.conjugate
-        error = self.tensor.error if self.tensor else None
         shape = Shape(
             self.outline, x, y, self.width, self.height, self.label, self.hover, self.facing,
-            conjugate, error,
+            conjugate, self.error,
         )  # fmt: skip
         if not self.label:
             return Piece([shape])
         dx, dy = _OUTWARD[self.facing] if self.outline == "triangle" and self.facing else (0, 0)
-        place = x - dx * self.width * 0.13, y - dy * self.height * 0.13
-        return Piece([shape], texts=[Text(*place, self.label, "name", SIZE)])
+        share = 0.19 if self.remark else 0.13
+        place = x - dx * self.width * share, y - dy * self.height * share
+        if not self.remark:
+            return Piece([shape], texts=[Text(*place, self.label, "name", SIZE)])
+        # The name and what it lacks, one above the other.
+        up, down = place[1] - REMARK * 0.6, place[1] + SIZE * 0.62
+        name = Text(place[0], up, self.label, "name", SIZE)
+        return Piece([shape], texts=[name, Text(place[0], down, self.remark, "note", REMARK)])
 
     def _count(self, side: Side) -> int:
         return sum(at == side for at in self.sides.values())

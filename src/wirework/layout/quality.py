@@ -69,8 +69,9 @@ def overlaps(
     """Pairs that hide each other, but for wires that run along each other.
 
     Two shapes or texts overlap if they share some area, and neither a frame or loop encloses the
-    other, nor is one the name within the other. A wire overlaps a shape that it touches and does
-    not end at, and a text that it touches; it may pass the border of frames and loops.
+    other, nor is one the name or truncation error within the other. A wire overlaps a shape that it
+    touches and does not end at, and a text that it touches; it may pass the border of frames and
+    loops.
     """
     pieces = _pieces(scene) if pieces is None else pieces
     things: list[Shape | Text] = [*scene.shapes, *scene.texts]
@@ -144,7 +145,9 @@ def _holds(one: Shape | Text, other: Shape | Text) -> bool:
     if not isinstance(one, Shape):
         return False
     if one.outline not in _ENCLOSING:
-        if not (isinstance(other, Text) and other.role == "name" and other.text == one.name):
+        named = isinstance(other, Text) and other.role == "name" and other.text == one.name
+        remark = isinstance(other, Text) and other.role == "note" and one.error is not None
+        if not (named or remark):
             return False
     a, b = one.bounds, other.bounds
     return a[0] <= b[0] and a[1] <= b[1] and b[2] <= a[2] and b[3] <= a[3]

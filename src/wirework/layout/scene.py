@@ -16,6 +16,9 @@ Facing = Literal["left", "right", "up", "down"]
 Anchor = Literal["start", "middle", "end"]
 Role = Literal["name", "leg", "dim", "sign", "relation", "title", "note"]
 
+TAPER, MOST_TAPER = 0.16, 5.0
+"""How much a box narrows at each side towards where it faces, relative and in points."""
+
 
 class Point(NamedTuple):
     """A place."""
