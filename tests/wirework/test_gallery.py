@@ -41,7 +41,7 @@ def test_both_sides_of_every_equation_have_the_same_value():
 
 
 def test_the_page_loads_nothing_and_has_every_figure(tmp_path, capsys):
-    main(["--out", str(tmp_path)])
+    main(["--out", str(tmp_path), "--figures", str(tmp_path / "figures")])
     assert f"{len(FIGURES)} figures" in capsys.readouterr().out
     text = (tmp_path / "gallery.html").read_text()
     seen = Attributes()

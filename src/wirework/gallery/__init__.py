@@ -1,8 +1,9 @@
 """The gallery: figures of tensor notation with the code that draws them.
 
-``python -m wirework.gallery --out FOLDER`` writes the page and every figure as SVG and TikZ. The
-figures follow Taylor, "An introduction to graphical tensor notation for mechanistic
-interpretability" (arXiv:2402.01790), and go on to derivatives, decompositions and expectations.
+``python -m wirework.gallery --out FOLDER`` writes the page; with ``--figures FOLDER``, every figure
+as SVG and TikZ, too. The figures follow Taylor, "An introduction to graphical tensor notation for
+mechanistic interpretability" (arXiv:2402.01790), and go on to derivatives, decompositions and
+expectations.
 """
 
 from wirework.gallery.figure import Figure as Figure

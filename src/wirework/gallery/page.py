@@ -1,7 +1,8 @@
-"""Write the gallery: one page with every figure and its code, and each figure as SVG and TikZ."""
+"""Write the gallery: one page with every figure and its code; and each as SVG and TikZ."""
 
 import argparse
 import html
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -47,21 +48,24 @@ def page(shown: Sequence[Figure]) -> str:
 
 def _figure(one: Figure) -> str:
     svg = to_svg(lay_out(*one.drawing))
+    caption = re.sub("``(.+?)``", r"<code>\1</code>", html.escape(one.caption))
     return (
-        f'<figure id="{one.key}"><figcaption>{html.escape(one.caption)}</figcaption>'
+        f'<figure id="{one.key}"><figcaption>{caption}</figcaption>'
         f"<div>{svg}</div><pre>{html.escape(one.code)}</pre></figure>"
     )
 
 
-def write(out: Path) -> int:
-    """Write the page and the figures; returns how many there are."""
+def write(out: Path, separate: Path | None = None) -> int:
+    """Write the page, and each figure as a file if asked for; returns how many there are."""
     shown = figures()
-    (out / "figures").mkdir(parents=True, exist_ok=True)
-    for one in shown:
-        scene = lay_out(*one.drawing)
-        (out / "figures" / f"{one.key}.svg").write_text(to_svg(scene), encoding="utf-8")
-        (out / "figures" / f"{one.key}.tex").write_text(to_tikz(scene), encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
     (out / "gallery.html").write_text(page(shown), encoding="utf-8")
+    if separate is not None:
+        separate.mkdir(parents=True, exist_ok=True)
+        for one in shown:
+            scene = lay_out(*one.drawing)
+            (separate / f"{one.key}.svg").write_text(to_svg(scene), encoding="utf-8")
+            (separate / f"{one.key}.tex").write_text(to_tikz(scene), encoding="utf-8")
     return len(shown)
 
 
@@ -69,8 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the gallery from the command line."""
     parser = argparse.ArgumentParser(prog="python -m wirework.gallery", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page")
-    out = parser.parse_args(argv).out
-    print(f"{write(out)} figures in {out / 'gallery.html'}")
+    parser.add_argument("--figures", type=Path, help="folder for each figure as SVG and TikZ")
+    asked = parser.parse_args(argv)
+    print(f"{write(asked.out, asked.figures)} figures in {asked.out / 'gallery.html'}")
 
 
 if __name__ == "__main__":
