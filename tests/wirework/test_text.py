@@ -2,6 +2,7 @@
 
 import doctest
 import string
+import textwrap
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from wirework.derivative import nabla
 from wirework.diagram import Copy, Leg, Open, Port, Tensor
 from wirework.errors import DiagramError, FileError
 from wirework.files import load, read
+from wirework.layout import measure
 from wirework.layout.hints import Group, Relation
 from wirework.text import parse_drawable, parse_equation, write
 
@@ -276,3 +278,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         load(tmp_path / "binary")
     (tmp_path / "good.txt").write_text("i: x[i]")
     assert load(tmp_path / "good.txt")[0].drawable == parse("i: x[i]")
+
+
+def test_the_example_of_the_reference_is_read_and_drawn():
+    reference = wirework.files.__doc__
+    example = textwrap.dedent(reference.split("::\n\n", 1)[1].split("\nAn expression", 1)[0])
+    (figure,) = read(example, "example")
+    assert figure.name == "scores" and figure.hints.groups
+    assert measure(lay_out(figure.drawable, figure.hints)).overlaps == 0
