@@ -16,7 +16,18 @@ def chain(n: int) -> Diagram:
 
 
 def tensor_train(n: int) -> Diagram:
-    """A tensor train with n cores."""
+    """A tensor train with n cores, whose open legs stand between the bonds."""
+    cores = [tensor("T0", "o0:p b0:r")]
+    cores += [tensor(f"T{k}", f"b{k - 1}:r o{k}:p b{k}:r") for k in range(1, n - 1)]
+    cores.append(tensor(f"T{n - 1}", f"b{n - 2}:r o{n - 1}:p"))
+    nodes = tuple(core.nodes[0] for core in cores)
+    wires = tuple((Port(k, len(nodes[k].legs) - 1), Port(k + 1, 0)) for k in range(n - 1))
+    ends = [Port(k, min(k, 1)) for k in range(n)]
+    return Diagram(nodes, wires, tuple(Open(nodes[p.node].legs[p.leg], p) for p in ends))
+
+
+def open_legs_last(n: int) -> Diagram:
+    """The same with every open leg last, so that all of them look right: hard, and not usual."""
     pairs = [(number, number + 1) for number in range(n - 1)]
     return network(n, pairs, opened=range(n))
 
@@ -62,6 +73,7 @@ def network(n: int, pairs: list[tuple[int, int]], opened: range = range(0)) -> D
 KINDS: dict[str, Callable[[int], Diagram]] = {
     "chain": chain,
     "tensor train": tensor_train,
+    "train, open legs last": open_legs_last,
     "tree": tree,
     "grid": grid,
     "random cubic": random_cubic,
