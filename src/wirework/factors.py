@@ -52,6 +52,13 @@ class Decomposed:
     """Of the iteration, if there was one."""
 
     @property
+    def bonds(self) -> dict[str, int]:
+        """Sizes of the dimensions between factors, by name; ``Hints(sizes=...)`` prints them."""
+        outer = {leg.dim for leg in self.factors.legs}
+        sizes = sizes_of(self.factors, self.arrays)
+        return {dim: size for dim, size in sizes.items() if dim not in outer}
+
+    @property
     def fit(self) -> float:
         """One minus the relative error."""
         return 1 - self.error

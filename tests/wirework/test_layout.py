@@ -361,3 +361,20 @@ def test_a_truncated_factor_says_what_it_lacks_within_its_outline():
     # Control: with all singular values nothing is lacking, and nothing is printed.
     whole = lay_out(decompose.svd(tensor("W", "i j"), "W", "i", arrays=arrays).diagram)
     assert not [text for text in whole.texts if text.role == "note"]
+
+
+def test_bonds_have_their_dimension_printed_where_it_hides_nothing():
+    arrays = {"T": np.random.default_rng(0).standard_normal((3, 4, 4, 3))}
+    cut = decompose.tensor_train(tensor("T", "i j k l"), "T", "i j k l", arrays=arrays, rank=2)
+    assert set(cut.bonds.values()) == {2} and len(cut.bonds) == 3
+    plain, sized = lay_out(cut.diagram), lay_out(cut.diagram, Hints(sizes=cut.bonds))
+    printed = [text for text in sized.texts if text.role == "dim"]
+    assert [text.text for text in printed] == ["2", "2", "2"]
+    assert measure(sized).overlaps == 0
+    # Nothing else has moved, and without sizes nothing is printed.
+    assert (sized.shapes, sized.wires) == (plain.shapes, plain.wires)
+    assert not [text for text in plain.texts if text.role == "dim"]
+    # Control: in the middle of a wire it would hide it.
+    (first, *_) = printed
+    onto = replace(first, y=first.y + 6.3)
+    assert measure(replace(sized, texts=(*plain.texts, onto))).overlaps > 0

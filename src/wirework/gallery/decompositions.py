@@ -120,12 +120,13 @@ def whitening() -> Drawn:
 def truncated_svd() -> Drawn:
     """A matrix of real numbers, decomposed where it stands.
 
-    What the truncation leaves out is printed on it.
+    What the truncation leaves out is printed on the factors, and on each bond its dimension.
     """
     rng = np.random.default_rng(0)
     arrays = {"W": rng.standard_normal((8, 6)), "x": rng.standard_normal(6)}
     product = tensor("W", "i j") @ tensor("x", "j")
-    return decompose.svd(product, "W", "i", arrays=arrays, rank=3).diagram
+    cut = decompose.svd(product, "W", "i", arrays=arrays, rank=3)
+    return cut.diagram, Hints(sizes=cut.bonds)
 
 
 @CHAPTER
@@ -133,4 +134,5 @@ def truncated_train() -> Drawn:
     """A tensor of order four as a train, its bonds cut to two."""
     array = np.random.default_rng(0).standard_normal((3, 4, 4, 3))
     T = tensor("T", "i j k l")
-    return decompose.tensor_train(T, "T", "i j k l", arrays={"T": array}, rank=2).diagram
+    cut = decompose.tensor_train(T, "T", "i j k l", arrays={"T": array}, rank=2)
+    return cut.diagram, Hints(sizes=cut.bonds)

@@ -31,3 +31,5 @@ class Hints:
     """Centre of a node, in points from the centre of the first pinned one."""
     relations: tuple[Relation, ...] = ()
     groups: tuple[Group, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Of dimensions, by name: printed on their wires, where there is room."""

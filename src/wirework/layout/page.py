@@ -11,6 +11,7 @@ from wirework.layout.hints import Hints
 from wirework.layout.parts import diagram_piece, take
 from wirework.layout.piece import PAD, Piece
 from wirework.layout.scene import Scene, Text
+from wirework.layout.sizes import with_sizes
 
 NO_HINTS = Hints()
 WIDEST = 700.0
@@ -37,10 +38,12 @@ def lay_out(drawable: Drawable, hints: Hints = NO_HINTS) -> Scene:
     """
     hinted = iter(resolved(hints, _diagrams(drawable)))
     if isinstance(drawable, Equation):
-        return scene_of(_equation_piece(drawable, hinted))
-    if isinstance(drawable, Sum):
-        return scene_of(_in_rows(_items(drawable, hinted)))
-    return scene_of(diagram_piece(drawable, next(hinted)))
+        piece = _equation_piece(drawable, hinted)
+    elif isinstance(drawable, Sum):
+        piece = _in_rows(_items(drawable, hinted))
+    else:
+        piece = diagram_piece(drawable, next(hinted))
+    return with_sizes(scene_of(piece), hints.sizes)
 
 
 def _diagrams(drawable: Drawable) -> list[Diagram]:
