@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-
 import wirework
 from unmask.errors import SettingError
 from unmask.models.diagrams.bound import Bound, bound, ones
@@ -12,7 +10,6 @@ from unmask.models.diagrams.parts import Mlp
 from unmask.models.diagrams.reading import parts_of
 from unmask.models.diagrams.residual import Residual
 from unmask.models.subject import Subject
-from wirework.functions import FUNCTIONS, Kind
 
 _BOXES = {
     "silu": "silu",
@@ -106,21 +103,3 @@ def _reader(residual: Residual, one: Mlp, which: Any, layer: int) -> Bound:
 
 def _writer(residual: Residual, one: Mlp, layer: int) -> Bound:
     return bound(f"W_out^{layer}", residual.legs("d_mlp"), residual.extended(one.writing, 0.0))
-
-
-def _gelu(x: Any, axes: tuple[int, ...]) -> Any:
-    if isinstance(x, torch.Tensor):
-        return torch.nn.functional.gelu(x)
-    from scipy.special import ndtr
-
-    return x * ndtr(x)
-
-
-def _gelu_tanh(x: Any, axes: tuple[int, ...]) -> Any:
-    # tanh(z) = 2 sigmoid(2 z) - 1, so that the box of silu, which is in wirework, serves.
-    z = 2 * (2 / torch.pi) ** 0.5 * (x + 0.044715 * x * x * x)
-    return x * FUNCTIONS["sigmoid"].apply(z, axes)
-
-
-FUNCTIONS.setdefault("gelu", Kind(_gelu, elementwise=True))
-FUNCTIONS.setdefault("gelu_tanh", Kind(_gelu_tanh, elementwise=True))
