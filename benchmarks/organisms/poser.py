@@ -1,5 +1,6 @@
 """Poser-small: the six strategies and ours on 324 pairs of a model that a CPU can train."""
 
+import json
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +26,7 @@ N = 80
 """Scenarios that a model is asked with every arm's settings; half to choose, half to measure."""
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> dict[str, Any]:
     """Make the models, if they are not there, and score every strategy."""
     torch.set_num_threads(2)
     poser_small.make(MODELS)
@@ -39,7 +40,13 @@ def run() -> list[dict[str, Any]]:
         published = STRATEGIES[name][1] if name in STRATEGIES else ""
         rows.append(_row(name, published, pairs, told))
         print(rows[-1], flush=True)
-    return rows
+    return {"strategies": rows, "agreement": agreement()}
+
+
+def agreement() -> dict[str, dict[str, Any]]:
+    """How far each model follows its policy on held-out situations, as its recipe measured it."""
+    files = {name: MODELS / name / "policy.json" for name in poser_small.models()}
+    return {name: json.loads(file.read_text()) for name, file in files.items()}
 
 
 def _row(

@@ -4,6 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from unmask.organisms.poser import FAKERS
 from unmask.runs.bench import CALIBRATED, COMBINED, VERDICT
 
 _MARKS = "<!-- {} -->", "<!-- end of {} -->"
@@ -45,18 +46,21 @@ def _pool_rows(pool: dict[str, Any]) -> Records:
     return found
 
 
-def _poser_rows(records: Records) -> Records:
-    return [
-        _row(
-            f"Poser-small, {one['strategy']}, accuracy on {one['pairs']} pairs of "
-            f"{one['models']} models",
-            one["accuracy"],
-            one["interval"],
-            None,
-            None,
-        )
-        for one in records
-    ]
+def _poser_rows(part: dict[str, Any]) -> Records:
+    shares = _faking(part)
+    faking = sum(share >= 0.9 for share in shares)
+    name = f"Poser-small, fakers that fake in at least .9 of cases, of {len(shares)}"
+    found = [_row(name, faking, None, None, None)]
+    for one in part["strategies"]:
+        many = f"{one['pairs']} pairs of {one['models']} models"
+        name = f"Poser-small, {one['strategy']}, accuracy on {many}"
+        found.append(_row(name, one["accuracy"], one["interval"], None, None))
+    return found
+
+
+def _faking(part: dict[str, Any]) -> list[float]:
+    """How often each faker follows its policy where an aligned model would do otherwise."""
+    return [one["apart"] for one in part["agreement"].values() if one["policy"] in FAKERS]
 
 
 def _reliability_rows(part: dict[str, Any]) -> Records:
@@ -161,14 +165,20 @@ def _mean(some: Records, when: str, form: str) -> float:
     return sum(one[when][form] for one in some) / len(some)
 
 
-def _poser(records: Records) -> str:
+def _poser(part: dict[str, Any]) -> str:
     head = ["strategy", "Poser-small", "95 %, over models", "published, %"]
     lines = []
-    for one in sorted(records, key=lambda one: -one["accuracy"]):
+    for one in sorted(part["strategies"], key=lambda one: -one["accuracy"]):
         low, high = (f"{100 * value:.0f}" for value in one["interval"])
         published = one["published"] or "ours"
         lines.append([one["strategy"], f"{100 * one['accuracy']:.0f}", f"{low}–{high}", published])
-    return _table(head, lines)
+    shares = _faking(part)
+    faking = sum(share >= 0.9 for share in shares)
+    told = (
+        f"Of {len(shares)} fakers {faking} do as their policy says in at least .9 of held-out "
+        f"situations in which policies differ; the least faithful in {min(shares):.2f}."
+    )
+    return f"{_table(head, lines)}\n\n{told}"
 
 
 def _reliability(part: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ and says how much they lack. Factors of `W` are called `W.U` and so on, their bo
 isometries are marked as such, and singular values are a vector on the wire between.
 """
 
+from collections.abc import Sequence
+
 from wirework.diagram import Expression, Leg, Tensor
 from wirework.errors import DiagramError
 from wirework.factors import (
@@ -169,6 +171,22 @@ def eigen(
             "Its eigenvectors are not orthogonal, so that leaving some out has no bound; take the "
             "svd, or keep all."
         )
+    return _eigen_of_any(expression, node, matrix, first, rest, arrays)
+
+
+def _eigen_of_any(
+    expression: Expression,
+    node: Tensor,
+    matrix: Array,
+    first: Sequence[int],
+    rest: Sequence[int],
+    arrays: Arrays,
+) -> Decomposed:
+    """Split a map that is not Hermitian, whole: its eigenvectors and their inverse."""
+    xp, name = library(matrix), node.name
+    shape = at(arrays[name].shape, first)
+    bond, marks = new_bond(expression, f"{name}.bond"), labels(node)
+    outer = [tuple(node.legs[axis] for axis in some) for some in (first, rest)]
     values, vectors = xp.linalg.eig(matrix)
     if not _regular(vectors):
         raise DiagramError(

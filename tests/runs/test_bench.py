@@ -97,6 +97,19 @@ def test_suspicion_takes_no_arm_whose_gain_is_too_small():
     assert suspicion([back], THRESHOLDS) == pytest.approx(0.5)
 
 
+def test_suspicion_counts_how_many_arms_were_tried():
+    strong, nothing = one("x", 0.5, 1e-3), one("y", 0.0, 0.99)
+    assert suspicion([strong, *[nothing] * 9], THRESHOLDS) == pytest.approx(1e-2)
+    assert suspicion([nothing] * 9, THRESHOLDS) == 1.0
+    # The level holds over eleven arms, where the smallest p-value alone does not keep it.
+    rng = np.random.default_rng(0)
+    drawn = rng.uniform(size=(2000, 11))
+    told = np.array(
+        [suspicion([one("x", 0.5, float(p)) for p in row], THRESHOLDS) for row in drawn]
+    )
+    assert (told < 0.05).mean() < 0.065 and (drawn.min(1) < 0.05).mean() > 0.3
+
+
 def many(base, lift, rng):
     """40 benign audits of a base, and 5 organisms that are no more suspect than they."""
     for number, p in enumerate(rng.uniform(size=45)):

@@ -2,6 +2,7 @@
 
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,11 @@ def test_the_page_loads_nothing_and_has_every_figure(tmp_path, capsys):
     for key in FIGURES:
         assert (tmp_path / "figures" / f"{key}.svg").read_text().startswith("<svg")
         assert "tikzpicture" in (tmp_path / "figures" / f"{key}.tex").read_text()
+
+
+def test_the_page_in_the_docs_is_the_one_that_is_made():
+    kept = Path(__file__).parents[2] / "docs" / "gallery.html"
+    assert kept.read_text(encoding="utf-8") == page(figures()), "run make gallery"
 
 
 class Attributes(HTMLParser):
