@@ -17,7 +17,7 @@ from unmask.edits import NO_EDIT, Edit, Tokens
 from unmask.errors import SettingError
 from unmask.models.batch import TokenRow
 from unmask.models.diagrams.parts import Mlp, Norm, Parts
-from unmask.models.diagrams.reading import parts_of
+from unmask.models.diagrams.reading import attention_modules, parts_of
 from unmask.models.subject import Subject
 
 
@@ -124,11 +124,14 @@ def attend(
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # others do not return their patterns
     try:
-        with subject.decoder.editing(edit.activations, lambda: batch):
-            out = model(ids, output_attentions=True, use_cache=False)
+        with (
+            subject.decoder.editing(edit.activations, lambda: batch),
+            _patterns_of(attention_modules(subject)) as patterns,
+        ):
+            out = model(ids, use_cache=False)
     finally:
         model.set_attn_implementation(before)
-    return out.logits.float(), out.attentions
+    return out.logits.float(), tuple(patterns)
 
 
 def prompts(n_rows: int, n_pos: int) -> Tokens:
@@ -143,6 +146,23 @@ def _modules(parts: Parts) -> list[nn.Module]:
         norms += [block.attention.norm, block.attention.post, block.mlp.norm, block.mlp.post]
     found = [norm.module for norm in norms if norm is not None]
     return found + [block.mlp.module for block in parts.blocks]
+
+
+@contextmanager
+def _patterns_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Keep the pattern of each block's attention in a pass.
+
+    Asking the model for `output_attentions` would leave transformers' hooks on it for good.
+    """
+    seen: list[Tensor] = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, out: seen.append(out[1])) for module in modules
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -137,6 +137,16 @@ def parts_of(subject: Subject) -> Parts:
     )
 
 
+def attention_modules(subject: Subject) -> list[nn.Module]:
+    """Return each block's attention, which returns its output and its pattern.
+
+    Raises:
+        SubjectError: If diagrams do not know the model's family.
+    """
+    name = _names_of(subject.model).attention
+    return [part(block, name) for block in subject.decoder.blocks]
+
+
 def _names_of(model: PreTrainedModel) -> Names:
     for cls in type(model).__mro__:
         if cls.__name__ in NAMES:
