@@ -2,6 +2,8 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 from wirework.layout.cells import Cell, Exit
 from wirework.layout.piece import Margin
@@ -147,20 +149,70 @@ def _exchange(columns: Columns, best: int) -> None:
 
 def stand(columns: Columns) -> None:
     """Give each cell its height, so that wires are straight and what forks stands in the middle."""
-    for column in columns:
-        y = 0.0
-        for above, cell in zip([None, *column], column, strict=False):
-            y += _apart(above, cell) if above else 0.0
-            cell.y = y
+    standing = [_Column(column) for column in columns]
+    for column in standing:
+        for cell, offset in zip(column.cells, column.offsets, strict=True):
+            cell.y = offset
     for sweep in range(3):
-        for column in columns[1:]:
-            _align(column, ["left"])
-        for column in reversed(columns[:-1]):
-            _align(column, ["right"])
+        for column in standing[1:]:
+            column.align(column.left)
+        for column in reversed(standing[:-1]):
+            column.align(column.right)
         if sweep == 1:
-            for column in columns:
-                _align(column, ["left", "right"])
-    _even_out(columns)
+            for column in standing:
+                column.align(column.both)
+    for _ in range(3):
+        for column in standing:
+            column.even_out()
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One wire of a cell: where it arrives and where it starts, each below a cell's centre."""
+
+    cell: Cell
+    y: float
+    start: float
+
+
+class _Column:
+    """Cells in their order, with what is asked of them again and again."""
+
+    def __init__(self, cells: list[Cell]) -> None:
+        self.cells = cells
+        self.gaps = list(map(_apart, cells, cells[1:]))
+        self.offsets = list(accumulate(self.gaps, initial=0.0))[: len(cells)]
+        self.left = [_ends(cell, cell.left) for cell in cells]
+        self.right = [_ends(cell, cell.right) for cell in cells]
+        self.both = [a + b for a, b in zip(self.left, self.right, strict=True)]
+
+    def align(self, ends: Sequence[list[_End]]) -> None:
+        """Move the cells to where their wires go, and keep their order and distances."""
+        blocks: list[tuple[float, float, int]] = []
+        for cell, offset, mine in zip(self.cells, self.offsets, ends, strict=True):
+            wish, mass = _wish(cell, mine)
+            total, count = (wish - offset) * mass, 1
+            while blocks and blocks[-1][0] / blocks[-1][1] > total / mass:
+                before = blocks.pop()
+                total, mass, count = before[0] + total, before[1] + mass, before[2] + count
+            blocks.append((total, mass, count))
+        place = 0
+        for total, mass, count in blocks:
+            start = total / mass
+            for number in range(place, place + count):
+                self.cells[number].y = start + self.offsets[number]
+            place += count
+
+    def even_out(self) -> None:
+        """Straighten wires that are nearly straight, where there is room."""
+        cells, gaps = self.cells, self.gaps
+        for place, cell in enumerate(cells):
+            lowest, highest = float("-inf"), float("inf")
+            if place:
+                lowest = cells[place - 1].y + gaps[place - 1] - cell.y
+            if place + 1 < len(cells):
+                highest = cells[place + 1].y - gaps[place] - cell.y
+            cell.y += _step(cell, self.both[place], lowest, highest)
 
 
 def _apart(above: Cell, below: Cell) -> float:
@@ -171,73 +223,37 @@ def _apart(above: Cell, below: Cell) -> float:
     return above.bounds[3] - below.bounds[1] + gap
 
 
-def _align(column: Sequence[Cell], sides: Sequence[Margin]) -> None:
-    """Move the cells of a column to where their wires go, and keep their order and distances."""
-    offset, wishes = 0.0, []
-    for place, cell in enumerate(column):
-        offset += _apart(column[place - 1], cell) if place else 0.0
-        wish, weight = _wish(cell, sides)
-        wishes.append((wish - offset, weight, offset))
-    blocks: list[list[float]] = []
-    counts: list[int] = []
-    for wish, weight, _ in wishes:
-        blocks.append([wish * weight, weight])
-        counts.append(1)
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, mass = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += mass
-            merged = counts.pop()
-            counts[-1] += merged
-    place = 0
-    for (total, mass), count in zip(blocks, counts, strict=True):
-        for cell, (_, _, offset) in zip(
-            column[place : place + count], wishes[place : place + count], strict=True
-        ):
-            cell.y = total / mass + offset
-        place += count
-
-
-def _wish(cell: Cell, sides: Sequence[Margin]) -> tuple[float, float]:
-    """Where a cell's wires would be straight, and how much that matters."""
-    found = [
-        other.cell.y + other.y - (0.0 if cell.is_dot else one.y)
-        for side in sides
-        for one in cell.exits(side)
+def _ends(cell: Cell, exits: Sequence[Exit]) -> list[_End]:
+    return [
+        _End(other.cell, other.y, one.y)
+        for one in exits
         for other in one.links
         if other.cell is not cell
     ]
-    if not found:
+
+
+def _wish(cell: Cell, ends: Sequence[_End]) -> tuple[float, float]:
+    """Where a cell's wires would be straight, and how much that matters."""
+    if not ends:
         return cell.y, 0.01
+    mass = 3.0 if cell.kind == "pass" else 1.0
+    dot = cell.is_dot
+    found = [end.cell.y + end.y - (0.0 if dot else end.start) for end in ends]
+    if len(found) == 1:
+        return found[0], mass
     found.sort()
     middle = found[(len(found) - 1) // 2 : len(found) // 2 + 1]
     if len(found) > 2 and found[-1] - found[0] < 3 * GAP:
         middle = found
-    return sum(middle) / len(middle), 3.0 if cell.kind == "pass" else 1.0
+    return sum(middle) / len(middle), mass
 
 
-def _even_out(columns: Columns) -> None:
-    """Straighten wires that are nearly straight, where there is room."""
-    for _ in range(3):
-        for column in columns:
-            for place, cell in enumerate(column):
-                lowest, highest = float("-inf"), float("inf")
-                if place:
-                    lowest = column[place - 1].y + _apart(column[place - 1], cell)
-                if place + 1 < len(column):
-                    highest = column[place + 1].y - _apart(cell, column[place + 1])
-                cell.y += _step(cell, lowest - cell.y, highest - cell.y)
-
-
-def _step(cell: Cell, lowest: float, highest: float) -> float:
+def _step(cell: Cell, ends: Sequence[_End], lowest: float, highest: float) -> float:
     """The step that makes most wires of a cell straight; none if it makes no more than before."""
-    steps = [
-        other.cell.y + other.y - cell.y - one.y
-        for one in (*cell.left, *cell.right)
-        for other in one.links
-        if other.cell is not cell
-    ]
+    steps = [end.cell.y + end.y - cell.y - end.start for end in ends]
     found, most = 0.0, sum(abs(one) < 1e-9 for one in steps)
+    if most == len(steps):
+        return found
     for step in steps:
         count = sum(abs(one - step) < 1e-9 for one in steps)
         if count > most and abs(step) < GAP and lowest <= step <= highest:
