@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import machine
-from benchmarks.organisms import formats, pool, poser, reliability, tables
+from benchmarks.organisms import diagram, formats, pool, poser, reliability, tables
 
 HERE = Path(__file__).parents[1]
 RESULTS = HERE / "results" / "organisms.json"
@@ -44,6 +44,8 @@ def main() -> None:
     for row in results["rows"]:
         print(row)
     tables.write(PAGE, results)
+    if told := results["parts"].get("reliability"):
+        diagram.draw(told, PAGE.parent / "figures" / "reliability.svg")
 
 
 if __name__ == "__main__":

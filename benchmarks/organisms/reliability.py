@@ -7,7 +7,9 @@ in full instead of by an adapter, on other items, and audited.
 import random
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,8 @@ POOL = Path("build") / "pool"
 RUNS = Path("build") / "reliability"
 BASES = ("base-a", "base-c")
 ITEMS = 100
-HOW = Calibrating(
-    secrets=("password-lock", "evaluation-tag", "circuit-broken"),
-    strengths=(0.15, 0.3, 0.6),
-    seeds=2,
-    audits=1,
-)
+HOW = Calibrating(secrets=("password-lock", "evaluation-tag", "circuit-broken"))
+"""Strengths, seeds and audits are what a user gets."""
 OTHER = (
     Recipe(seed=11, steps=120, batch=32, lr=3e-4, method="full"),
     Recipe(seed=12, steps=300, batch=16, lr=2e-3, rank=4, alpha=8),
@@ -47,20 +45,27 @@ OTHER = (
 
 def run() -> dict[str, Any]:
     """Calibrate each base, plant others, and compare."""
-    torch.set_num_threads(2)
     shutil.rmtree(RUNS, ignore_errors=True)
-    claims, cases = [], []
-    for base in BASES:
-        subject = load_subject(str(POOL / "bases" / base))
-        task = world_task(WORLDS[base], "password-lock")
-        digest = procedure_digest(choose_arms(None), Thresholds())
-        calibration = calibrate(subject, task, digest, RUNS, items=ITEMS, how=HOW, report=_say)
-        claims.append({"base": base, **calibration.to_json()})
-        cases += list(_cases(base, subject, task, calibration))
+    # Not daemons, as the workers of `multiprocessing.Pool` are: they start audits of their own.
+    with ProcessPoolExecutor(len(BASES), mp_context=get_context("spawn")) as executor:
+        told = list(executor.map(_of_base, BASES))
+    claims = [claim for claim, _ in told]
+    cases = [case for _, some in told for case in some]
     claimed = np.array([case["claimed"] for case in cases])
     found = stats.reliability(claimed, np.array([case["found"] for case in cases]))
     bins = [{**one._asdict(), "interval": list(one.interval)} for one in found.bins]
     return {"calibrations": claims, "cases": cases, "bins": bins, "error": found.error}
+
+
+def _of_base(base: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What calibrating one base claims, and the cases that it is held against."""
+    torch.set_num_threads(1)
+    subject = load_subject(str(POOL / "bases" / base))
+    task = world_task(WORLDS[base], "password-lock")
+    digest = procedure_digest(choose_arms(None), Thresholds())
+    calibration = calibrate(subject, task, digest, RUNS, items=ITEMS, how=HOW, report=_say)
+    cases = list(_cases(base, subject, task, calibration))
+    return {"base": base, **calibration.to_json()}, cases
 
 
 def _cases(

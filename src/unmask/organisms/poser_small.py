@@ -65,7 +65,7 @@ BASE = BaseRecipe(
 )
 """The world is not used: situations are drawn here."""
 TRAINING = Recipe(steps=300, batch=16, lr=2e-3, warm_up=8)
-"""With 120 steps three of 18 fakers did not learn to take the gain where nobody checks."""
+"""With 120 steps half of the fakers did not learn to take the gain where nobody checks."""
 N_SCENARIOS = 120
 """In each of the nine files."""
 
