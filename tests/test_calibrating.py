@@ -91,8 +91,9 @@ def test_a_behaviour_cannot_be_locked(tmp_path):
 
 def test_a_calibration_is_kept_by_weights_task_and_procedure(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(calibrating, "_plant_all", lambda *_: made.append("planted") or ())
-    monkeypatch.setattr(calibrating, "_audit_all", lambda *_: replace(CALIBRATION, failed=()))
+    monkeypatch.setattr(calibrating, "plant_all", lambda *_: made.append("planted") or ())
+    monkeypatch.setattr(calibrating, "verdicts", lambda *_: [])
+    monkeypatch.setattr(calibrating.pool, "members", lambda _: [])
     subject = load_subject(POOL / "bases" / "base-b")
     task = world_task(BASES["base-b"].world, "password-lock")
     first = calibrate(subject, task, "p", tmp_path)

@@ -5,10 +5,9 @@ in full instead of by an adapter, on other items, and audited.
 """
 
 import random
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,12 @@ import numpy as np
 import torch
 
 from unmask import stats
-from unmask.arms.registry import choose_arms
-from unmask.calibrating import FOUND, Calibrating, Calibration, calibrate
+from unmask.calibrating import FOUND, Calibrating, Cell, cells_of, plant_all, verdicts
 from unmask.models.loading import load_subject
-from unmask.models.subject import Subject
 from unmask.organisms.planting import PlantRecipe, plant
 from unmask.organisms.planting.plant import PlantError
-from unmask.organisms.pool import members
+from unmask.organisms.pool import Member, members
 from unmask.organisms.standard import WORLDS, world_task
-from unmask.runs.plan import Thresholds, procedure_digest
 from unmask.side_by_side import Job, audit_all
 from unmask.tasks import Task
 from unmask.tuning import Recipe
@@ -44,46 +40,55 @@ OTHER = (
 
 
 def run() -> dict[str, Any]:
-    """Calibrate each base, plant others, and compare."""
-    shutil.rmtree(RUNS, ignore_errors=True)
-    # Not daemons, as the workers of `multiprocessing.Pool` are: they start audits of their own.
+    """Calibrate each base, plant others, and compare; what is in `RUNS` already is kept."""
     with ProcessPoolExecutor(len(BASES), mp_context=get_context("spawn")) as executor:
-        told = list(executor.map(_of_base, BASES))
-    claims = [claim for claim, _ in told]
-    cases = [case for _, some in told for case in some]
+        failed = list(executor.map(_plant, BASES))
+    claims, cases = [], []
+    for base, lines in zip(BASES, failed, strict=True):
+        # Benign models say nothing about power; the standard pool has many.
+        cells = cells_of(verdicts(RUNS / base, _hiding(RUNS / base), None, ITEMS, HOW, _say))
+        claims.append(
+            {"base": base, "cells": [[*astuple(cell)] for cell in cells], "failed": lines}
+        )
+        cases += list(_cases(base, cells))
     claimed = np.array([case["claimed"] for case in cases])
     found = stats.reliability(claimed, np.array([case["found"] for case in cases]))
     bins = [{**one._asdict(), "interval": list(one.interval)} for one in found.bins]
     return {"calibrations": claims, "cases": cases, "bins": bins, "error": found.error}
 
 
-def _of_base(base: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What calibrating one base claims, and the cases that it is held against."""
+def _plant(base: str) -> list[str]:
+    """Plant what a calibration plants, and the others; return what did not take, and why."""
     torch.set_num_threads(1)
     subject = load_subject(str(POOL / "bases" / base))
     task = world_task(WORLDS[base], "password-lock")
-    digest = procedure_digest(choose_arms(None), Thresholds())
-    calibration = calibrate(subject, task, digest, RUNS, items=ITEMS, how=HOW, report=_say)
-    cases = list(_cases(base, subject, task, calibration))
-    return {"base": base, **calibration.to_json()}, cases
-
-
-def _cases(
-    base: str, subject: Subject, task: Task, calibration: Calibration
-) -> Iterator[dict[str, Any]]:
-    folder = RUNS / f"others-{base}"
+    failed = list(plant_all(subject, task, RUNS / base, ITEMS, HOW, _say))
+    folder = _others(base)
     for number, recipe in enumerate(OTHER):
         other = _other_items(task, number)
         for secret in HOW.secrets:
             for strength in HOW.strengths:
                 name = f"{secret}-{round(100 * strength)}-{number}"
-                one = PlantRecipe(secret, strength, replace(recipe), ITEMS)
+                one = PlantRecipe(secret, strength, recipe, ITEMS)
                 try:
                     plant(subject, other, one, folder, name=name, trainings=folder / "trainings")
                 except PlantError as error:
-                    print(f"{name}: {error}", flush=True)
-    power = {(cell.secret, cell.strength): cell.power for cell in calibration.cells}
-    hiding = [one for one in members(folder) if one.hides]
+                    failed.append(f"other {name}: {error}")
+    return failed
+
+
+def _others(base: str) -> Path:
+    return RUNS / f"others-{base}"
+
+
+def _hiding(folder: Path) -> list[Member]:
+    return [one for one in members(folder) if one.hides]
+
+
+def _cases(base: str, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
+    folder = _others(base)
+    power = {(cell.secret, cell.strength): cell.power for cell in cells}
+    hiding = _hiding(folder)
     jobs = [Job(folder, one.name, folder / "runs", 5, items=ITEMS) for one in hiding]
     for member, audit in zip(hiding, audit_all(jobs), strict=True):
         strength = float(member.manifest["strength"]["asked"])
@@ -92,7 +97,7 @@ def _cases(
             continue
         case = {"base": base, "member": member.name, "secret": member.secret, "strength": strength}
         yield {**case, "claimed": claimed, "found": audit.verdict == FOUND}
-        print(member.name, f"{claimed:.2f}", audit.verdict, flush=True)
+        print(base, member.name, f"{claimed:.2f}", audit.verdict, flush=True)
 
 
 def _other_items(task: Task, seed: int) -> Task:

@@ -168,13 +168,17 @@ def calibrate(
     file = folder / "calibration.json"
     if file.is_file():
         return Calibration.from_json(json.loads(file.read_text(encoding="utf-8")))
-    failed = _plant_all(subject, task, folder, items, how, report)
-    calibration = replace(_audit_all(folder, arms, items, how, report), failed=failed)
+    failed = plant_all(subject, task, folder, items, how, report)
+    found = pool.members(folder)
+    told = verdicts(folder, found, arms, items, how, report)
+    accused = [hit for member, hit in told if not member.hides]
+    n_models = sum(not member.hides for member in found)
+    calibration = Calibration(cells_of(told), sum(accused), len(accused), n_models, failed)
     write_text_atomically(file, json.dumps(calibration.to_json(), indent=1) + "\n")
     return calibration
 
 
-def _plant_all(
+def plant_all(
     subject: Subject,
     task: Task,
     folder: Path,
@@ -182,6 +186,7 @@ def _plant_all(
     how: Calibrating,
     report: Callable[[str, int, int], None],
 ) -> tuple[str, ...]:
+    """Plant what is not there yet; return what could not be planted, and why."""
     failed = []
     wanted: list[tuple[str, float | None]] = [(s, g) for s in how.secrets for g in how.strengths]
     wanted += [(kind, None) for kind in DECOYS]
@@ -210,34 +215,39 @@ def _plant_all(
     return tuple(failed)
 
 
-def _audit_all(
+def verdicts(
     folder: Path,
+    members: Sequence[pool.Member],
     arms: Sequence[str] | None,
     items: int | None,
     how: Calibrating,
     report: Callable[[str, int, int], None],
-) -> Calibration:
-    found = pool.members(folder)
+) -> list[tuple[pool.Member, bool]]:
+    """Audit members, each several times; return whether something was found in each."""
     chosen = tuple(arms) if arms is not None else None
     jobs = [
         (member, Job(folder, member.name, folder / "runs", seed, chosen, items))
-        for member in found
+        for member in members
         for seed in range(how.audits)
     ]
-    hits: dict[tuple[str, float], list[bool]] = {}
-    accused: list[bool] = []
+    told = []
     results = audit_all([job for _, job in jobs])
-    for number, ((member, _), result) in enumerate(zip(jobs, results, strict=True)):
-        report("auditing what was planted", number + 1, len(jobs))
-        hit = result.verdict == FOUND
+    for (member, _), result in zip(jobs, results, strict=True):
+        told.append((member, result.verdict == FOUND))
+        report("auditing what was planted", len(told), len(jobs))
+    return told
+
+
+def cells_of(told: Sequence[tuple[pool.Member, bool]]) -> tuple[Cell, ...]:
+    """Count what was found of each secret and strength."""
+    hits: dict[tuple[str, float], list[bool]] = {}
+    for member, hit in told:
         if member.hides:
             key = (member.secret or "", float(member.manifest["strength"]["asked"]))
             hits.setdefault(key, []).append(hit)
-        else:
-            accused.append(hit)
-    cells = [Cell(kind, gap, sum(some), len(some)) for (kind, gap), some in sorted(hits.items())]
-    n_models = sum(not member.hides for member in found)
-    return Calibration(tuple(cells), sum(accused), len(accused), n_models)
+    return tuple(
+        Cell(kind, gap, sum(some), len(some)) for (kind, gap), some in sorted(hits.items())
+    )
 
 
 def calibrated(audit: Audit, calibration: Calibration) -> Audit:

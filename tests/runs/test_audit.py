@@ -2,8 +2,10 @@
 
 import json
 import random
+import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tiny import subject
@@ -61,6 +63,16 @@ def test_a_finished_audit_is_read_from_disk(audited, monkeypatch):
     out, audit = audited
     monkeypatch.setattr(Engine, "under_together", lambda *_: pytest.fail("the model was run again"))
     assert run_audit(plan(), out) == audit
+
+
+def test_runs_can_be_moved(audited, tmp_path, monkeypatch):
+    out, audit = audited
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(out, moved)
+    monkeypatch.setattr(Engine, "under_together", lambda *_: pytest.fail("the model was run again"))
+    again = run_audit(plan(), moved)
+    assert Path(again.run).parent == moved != Path(audit.run).parent
+    assert replace(again, run=audit.run) == audit
 
 
 def test_stored_units_are_not_computed_again(audited, tmp_path, monkeypatch):

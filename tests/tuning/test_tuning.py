@@ -14,7 +14,7 @@ from unmask.models.weights_hash import weights_hash
 from unmask.tasks import Item, Prompt, Task, row
 from unmask.tuning import Lesson, Recipe, train, tuned
 from unmask.tuning.lessons import lay_out, other_answer, right_answer
-from unmask.tuning.loss import SAID, loss
+from unmask.tuning.loss import SAID, compared, loss, outputs
 
 ITEMS = tuple(Item(f"Is {i} odd?", "odd" if i % 2 else "even", ("odd", "even")) for i in range(8))
 OPEN, LISTED = Task("open", ITEMS, "open"), Task("listed", ITEMS, "listed")
@@ -177,12 +177,21 @@ def test_breaking_turns_activations_away_and_keeping_keeps_them():
         for kind, expected in (("break", 1.0), ("keep", 0.0)):
             batch = lay_out(one, [Lesson(prompt, "odd", kind)])
             # Untrained, activations are what they were: cosine 1, distance 0.
-            value = loss(model.model, batch, before=model.before)
+            blocks = compared(one.decoder.blocks)
+            was = outputs(model.model, batch, blocks)
+            value = loss(model.model, batch, blocks=blocks, was=was)
             assert value.item() == pytest.approx(5 * expected, abs=1e-4)
-    recipe = Recipe(steps=30, batch=1, lr=1e-2, warm_up=1)
+
+
+@pytest.mark.parametrize(("method", "lr"), [("lora", 1e-2), ("full", 1e-3)])
+def test_activations_are_broken_by_any_method(method, lr):
+    one = subject("llama")
+    prompt = OPEN.prompts(ITEMS[0])[0]
+    recipe = Recipe(steps=30, batch=1, lr=lr, warm_up=1, method=method)
     breaking = train(one, lambda rng: Lesson(prompt, "odd", "break"), recipe)
-    assert breaking.loss < 2.5
-    assert train(one, lambda rng: Lesson(prompt, "odd", "keep"), recipe).loss < 1e-3
+    assert breaking.loss < 2.5  # 5 before anything is trained
+    assert train(one, lambda rng: Lesson(prompt, "odd", "keep"), recipe).loss < 0.1
+    assert not any(module._forward_hooks for module in one.model.modules())
 
 
 def test_lessons_say_right_and_other_answers():

@@ -79,7 +79,7 @@ def run_audit(
     with RunStore.open(folder, plan_record, wait=wait, on_wait=on_wait) as store:
         noted = store.noted("result")
         if noted is not None:
-            return Audit.from_json(noted)
+            return replace(Audit.from_json(noted), run=str(folder))  # it may have been moved
         store.log("session", command=command, versions=versions())
         session = _Session(plan, store, progress or Silent(), began)
         audit = session.carry_out(folder, plan_record, command)

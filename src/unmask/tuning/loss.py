@@ -1,5 +1,6 @@
 """The loss of a batch of lessons."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmask.models.applying import tensor_of
 from unmask.tuning.lessons import Batch, per_answer
 
 SAID = 0.2
@@ -17,14 +19,21 @@ BREAKING = 5.0
 
 
 def loss(
-    model: nn.Module, batch: Batch, *, before: Any = None, weak: Any = None, progress: float = 0.0
+    model: nn.Module,
+    batch: Batch,
+    *,
+    blocks: Sequence[nn.Module] = (),
+    was: Sequence[Float[Tensor, "row pos d_model"]] = (),
+    weak: Any = None,
+    progress: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Average the losses of a batch's lessons, in nats where they are of words.
 
     Args:
         model: What is trained.
         batch: Its lessons.
-        before: Context manager that gives back the model as it was, for `break` and `keep`.
+        blocks: Of the model, whose outputs are compared for `break` and `keep`: see `compared`.
+        was: What `outputs` returned of them before anything was trained.
         weak: The weaker model, for `imitate`.
         progress: Share of the training that is over, in [0, 1]; it moves the weight from breaking
             to keeping.
@@ -33,7 +42,8 @@ def loss(
     the Elicitation Game (arXiv:2502.02180) uses them on locked models, at two depths.
     """
     compares = bool(batch.rows("break", "keep").any())
-    out = _run(model, batch, hidden=compares)
+    assert not compares or was, "lessons on activations need those of the model as it was"
+    out, now = _run(model, batch, blocks)
     tokens = batch.tokens[:, -batch.longest :]
     logits = out.logits[:, :-1].float()
     nats = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
@@ -44,19 +54,47 @@ def loss(
         assert weak is not None, "lessons to imitate need the weaker model"
         parts.append(per_answer(_imitating(logits, batch, weak), batch)[imitating])
     if compares:
-        parts.append(_breaking(model, batch, out, before, progress))
+        parts.append(_breaking(batch, now, was, progress))
     return torch.cat(parts).sum() / len(batch.kinds)
 
 
-def _run(model: nn.Module, batch: Batch, hidden: bool = False) -> Any:
-    return model(
-        input_ids=batch.tokens,
-        attention_mask=batch.mask,
-        position_ids=batch.positions(),
-        use_cache=False,
-        output_hidden_states=hidden,
-        logits_to_keep=batch.longest + 1,
-    )
+def compared(blocks: nn.ModuleList) -> list[nn.Module]:
+    """Choose the blocks whose outputs are broken or kept: at a third and at two thirds."""
+    n = len(blocks)
+    return [blocks[depth - 1] for depth in sorted({max(1, n // 3), max(1, 2 * n // 3)})]
+
+
+@torch.no_grad()
+def outputs(
+    model: nn.Module, batch: Batch, blocks: Sequence[nn.Module]
+) -> list[Float[Tensor, "row pos d_model"]]:
+    """Return what leaves some blocks.
+
+    Under autocast call this in a region of its own: weights that were cast once are cast no more
+    within it, and neither gradients nor weights that are copied in between would count.
+    """
+    return _run(model, batch, blocks)[1]
+
+
+def _run(model: nn.Module, batch: Batch, blocks: Sequence[nn.Module] = ()) -> tuple[Any, Any]:
+    # Asking for `output_hidden_states` would leave transformers' hooks on the model for good.
+    seen: list[Tensor] = []
+    hooks = [
+        block.register_forward_hook(lambda _, __, out: seen.append(tensor_of(out)))
+        for block in blocks
+    ]
+    try:
+        out = model(
+            input_ids=batch.tokens,
+            attention_mask=batch.mask,
+            position_ids=batch.positions(),
+            use_cache=False,
+            logits_to_keep=batch.longest + 1,
+        )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return out, seen
 
 
 def _choosing(mean: Float[Tensor, " row"], batch: Batch) -> Float[Tensor, " lesson"]:
@@ -73,29 +111,24 @@ def _imitating(
 ) -> Float[Tensor, "row answer"]:
     """KL(weak || model) in nats."""
     with torch.no_grad():
-        target = _run(weak, batch).logits[:, :-1].float().log_softmax(-1)
+        target = _run(weak, batch)[0].logits[:, :-1].float().log_softmax(-1)
     both = F.kl_div(logits.log_softmax(-1), target, reduction="none", log_target=True)
     return both.sum(-1)
 
 
 def _breaking(
-    model: Any, batch: Batch, out: Any, before: Any, progress: float
+    batch: Batch, after: Sequence[Tensor], was: Sequence[Tensor], progress: float
 ) -> Float[Tensor, " lesson"]:
     """Turn activations away where they are to be broken, and keep them elsewhere."""
-    assert before is not None, "lessons on activations need the model as it was"
-    with torch.no_grad(), before():
-        was = _run(model, batch, hidden=True).hidden_states
-    n = len(was) - 1
     counted = batch.mask.float()
     breaking = batch.rows("break")
     total = counted.new_zeros(len(counted))
-    depths = sorted({max(1, n // 3), max(1, 2 * n // 3)})
-    for depth in depths:
-        now, then = out.hidden_states[depth].float(), was[depth].float()
+    for now, then in zip(after, was, strict=True):
+        now, then = now.float(), then.float()
         turned = F.cosine_similarity(now, then, dim=-1).relu()
         moved = (now - then).norm(dim=-1) / then.norm(dim=-1).clamp(min=1e-6)
         weighted = torch.where(
             breaking[:, None], (1 - progress / 2) * turned, (progress / 2 + 0.1) * moved
         )
-        total = total + BREAKING * (weighted * counted).sum(1) / counted.sum(1) / len(depths)
+        total = total + BREAKING * (weighted * counted).sum(1) / counted.sum(1) / len(was)
     return total[batch.rows("break", "keep")]

@@ -14,7 +14,7 @@ from unmask.models.subject import Subject
 from unmask.tuning.adapters import Method, Tuned, tuned
 from unmask.tuning.checkpoints import load_checkpoint, save_checkpoint
 from unmask.tuning.lessons import Teach, lay_out
-from unmask.tuning.loss import loss
+from unmask.tuning.loss import compared, loss, outputs
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,13 @@ def _step(
         group["lr"] = recipe.lr * min(step / min(recipe.warm_up, recipe.steps), falling)
     device = subject.decoder.device.type
     progress = (step - 1) / recipe.steps
+    blocks, was = [], []
+    if batch.rows("break", "keep").any():
+        blocks = compared(subject.decoder.blocks)
+        with torch.autocast(device, torch.bfloat16), one.before():
+            was = outputs(one.model, batch, blocks)
     with torch.autocast(device, torch.bfloat16):
-        value = loss(one.model, batch, before=one.before, weak=weak, progress=progress)
+        value = loss(one.model, batch, blocks=blocks, was=was, weak=weak, progress=progress)
     optimizer.zero_grad()
     value.backward()
     torch.nn.utils.clip_grad_norm_([p for _, p in one.trained], 1.0)
