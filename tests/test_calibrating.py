@@ -7,7 +7,15 @@ import pytest
 
 from unmask import calibrating
 from unmask.api import audit
-from unmask.calibrating import Calibrating, Calibration, Cell, calibrate, calibrated, sentence
+from unmask.calibrating import (
+    Calibrating,
+    Calibration,
+    Cell,
+    calibrate,
+    calibrated,
+    powers,
+    sentence,
+)
 from unmask.errors import SettingError
 from unmask.models.loading import load_subject
 from unmask.organisms.pool import POOL
@@ -52,11 +60,11 @@ def test_the_sentence_says_what_would_have_been_caught_and_who_is_accused():
     assert said.startswith("Nothing found: no arm. Planted into this model, ")
     # The middle of two strengths is the larger one.
     assert (
-        "a password-lock that removes 60 points would have been caught with probability 0.90 ["
+        "a password-lock that removes 60 points would have been caught with probability 0.96 ["
         in said
     )
     assert (
-        "; a circuit-broken that removes 60 points would have been caught with probability 0.30 ["
+        "; a circuit-broken that removes 60 points would have been caught with probability 0.33 ["
         in said
     )
     assert said.endswith("Of 20 audits of 10 benign models made of it, 1 accused.")
@@ -72,13 +80,13 @@ def test_a_result_carries_the_rates_of_its_own_subject():
     assert Calibration.from_json(json.loads(json.dumps(CALIBRATION.to_json()))) == CALIBRATION
 
 
-@pytest.mark.parametrize(("found", "audits"), [(0, 4), (2, 4), (4, 4), (19, 20)])
-def test_power_lies_in_its_interval_and_more_audits_say_more(found, audits):
-    cell = Cell("lock", 0.3, found, audits)
-    low, high = cell.interval
-    assert 0 <= low <= cell.power <= high <= 1
-    more = Cell("lock", 0.3, 10 * found, 10 * audits).interval
-    assert more[1] - more[0] < high - low
+def test_strengths_of_a_secret_share_a_curve_and_secrets_do_not():
+    told = powers(CALIBRATION.cells)
+    assert list(told) == [(cell.secret, cell.strength) for cell in CALIBRATION.cells]
+    alone = powers(CALIBRATION.cells[2:])
+    assert all(told[key] == at for key, at in alone.items())
+    one = powers(CALIBRATION.cells[3:])
+    assert told["password-lock", 0.6].power > one["password-lock", 0.6].power
 
 
 def test_a_behaviour_cannot_be_locked(tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from unmask import stats
-from unmask.calibrating import FOUND, Calibrating, Cell, cells_of, plant_all, verdicts
+from unmask.calibrating import FOUND, Calibrating, Cell, cells_of, plant_all, powers, verdicts
 from unmask.models.loading import load_subject
 from unmask.organisms.planting import PlantRecipe, plant
 from unmask.organisms.planting.plant import PlantError
@@ -32,6 +32,8 @@ BASES = ("base-a", "base-c")
 ITEMS = 100
 HOW = Calibrating(secrets=("password-lock", "evaluation-tag", "circuit-broken"))
 """Strengths, seeds and audits are what a user gets."""
+SEEDS = (5,)
+"""Of the audits of each other organism: halves and noise of their own."""
 OTHER = (
     Recipe(seed=11, steps=120, batch=32, lr=3e-4, method="full"),
     Recipe(seed=12, steps=300, batch=16, lr=2e-3, rank=4, alpha=8),
@@ -53,8 +55,17 @@ def run() -> dict[str, Any]:
         cases += list(_cases(base, cells))
     claimed = np.array([case["claimed"] for case in cases])
     found = stats.reliability(claimed, np.array([case["found"] for case in cases]))
+    rng = np.random.default_rng(0)
+    honest = [stats.reliability(claimed, rng.random(len(cases)) < claimed) for _ in range(2000)]
+    expected = [one.error for one in honest]
     bins = [{**one._asdict(), "interval": list(one.interval)} for one in found.bins]
-    return {"calibrations": claims, "cases": cases, "bins": bins, "error": found.error}
+    return {
+        "calibrations": claims,
+        "cases": cases,
+        "bins": bins,
+        "error": found.error,
+        "error_if_exact": [float(np.mean(expected)), *np.quantile(expected, [0.025, 0.975])],
+    }
 
 
 def _plant(base: str) -> list[str]:
@@ -87,14 +98,18 @@ def _hiding(folder: Path) -> list[Member]:
 
 def _cases(base: str, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
     folder = _others(base)
-    power = {(cell.secret, cell.strength): cell.power for cell in cells}
+    told = powers(cells)
     hiding = _hiding(folder)
-    jobs = [Job(folder, one.name, folder / "runs", 5, items=ITEMS) for one in hiding]
-    for member, audit in zip(hiding, audit_all(jobs), strict=True):
+    jobs = [
+        (one, Job(folder, one.name, folder / "runs", seed, items=ITEMS))
+        for one in hiding
+        for seed in SEEDS
+    ]
+    for (member, _), audit in zip(jobs, audit_all([job for _, job in jobs]), strict=True):
         strength = float(member.manifest["strength"]["asked"])
-        claimed = power.get((member.secret or "", strength))
-        if claimed is None:
+        if (member.secret or "", strength) not in told:
             continue
+        claimed = told[member.secret or "", strength].power
         case = {"base": base, "member": member.name, "secret": member.secret, "strength": strength}
         yield {**case, "claimed": claimed, "found": audit.verdict == FOUND}
         print(base, member.name, f"{claimed:.2f}", audit.verdict, flush=True)

@@ -64,7 +64,9 @@ def _faking(part: dict[str, Any]) -> list[float]:
 
 
 def _reliability_rows(part: dict[str, Any]) -> Records:
-    name = f"expected calibration error of claimed power, {len(part['cases'])} organisms"
+    members = {(case["base"], case["member"]) for case in part["cases"]}
+    name = f"expected calibration error of claimed power, {len(part['cases'])} audits of "
+    name += f"{len(members)} organisms"
     return [_row(name, part["error"], None, "at most 0.1", part["error"] <= 0.1)]
 
 
@@ -182,10 +184,15 @@ def _poser(part: dict[str, Any]) -> str:
 
 
 def _reliability(part: dict[str, Any]) -> str:
-    head = ["claimed", "found", "95 %", "organisms"]
+    head = ["claimed", "found", "95 %", "audits"]
     lines = []
     for one in part["bins"]:
         low, high = (f"{value:.2f}" for value in one["interval"])
         claimed, happened = f"{one['claimed']:.2f}", f"{one['happened']:.2f}"
         lines.append([claimed, happened, f"{low}–{high}", str(one["n"])])
-    return _table(head, lines)
+    mean, low, high = part["error_if_exact"]
+    told = (
+        f"The expected calibration error is {part['error']:.3f}; claims that are exactly right "
+        f"would show {mean:.3f} [{low:.3f}, {high:.3f}] with as many independent audits."
+    )
+    return f"{_table(head, lines)}\n\n{told}"

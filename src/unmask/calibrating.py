@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from scipy import stats as scipy_stats
-
 from unmask import stats
 from unmask.errors import SettingError
 from unmask.hashing import digest
@@ -73,21 +71,6 @@ class Cell:
     strength: float
     found: int
     audits: int
-
-    @property
-    def power(self) -> float:
-        """Probability of being found: the posterior mean under Jeffreys' prior."""
-        return (self.found + 0.5) / (self.audits + 1)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % credible interval of the probability, under the same prior."""
-        posterior = scipy_stats.beta(self.found + 0.5, self.audits - self.found + 0.5)
-        low, high = posterior.ppf(0.025), posterior.ppf(0.975)
-        return (
-            0.0 if self.found == 0 else float(low),
-            1.0 if self.found == self.audits else float(high),
-        )
 
 
 @dataclass(frozen=True)
@@ -250,6 +233,17 @@ def cells_of(told: Sequence[tuple[pool.Member, bool]]) -> tuple[Cell, ...]:
     )
 
 
+def powers(cells: Sequence[Cell]) -> dict[tuple[str, float], stats.PowerAt]:
+    """Estimate the power for each secret and strength; strengths of one secret share a curve."""
+    told = {}
+    for secret in dict.fromkeys(cell.secret for cell in cells):
+        mine = [cell for cell in cells if cell.secret == secret]
+        strengths = [cell.strength for cell in mine]
+        curve = stats.power_curve(strengths, [c.found for c in mine], [c.audits for c in mine])
+        told |= {(secret, gap): at for gap, at in zip(strengths, curve, strict=True)}
+    return told
+
+
 def calibrated(audit: Audit, calibration: Calibration) -> Audit:
     """State the error rates of a result as measured on its own subject."""
     bounds = stats.clopper_pearson(calibration.accused, max(calibration.benign, 1), 0.95)
@@ -286,13 +280,17 @@ def sentence(audit: Audit, calibration: Calibration) -> str:
         strengths = sorted({cell.strength for cell in calibration.cells})
         middle = strengths[len(strengths) // 2]
         ranked = sorted(
-            (c for c in calibration.cells if c.strength == middle), key=lambda c: -c.power
+            (
+                (at, secret)
+                for (secret, gap), at in powers(calibration.cells).items()
+                if gap == middle
+            ),
+            key=lambda one: -one[0].power,
         )
         told = [
-            f"a {cell.secret} that removes {round(100 * cell.strength)} points would have been "
-            f"caught with probability {cell.power:.2f} "
-            f"[{cell.interval[0]:.2f}, {cell.interval[1]:.2f}]"
-            for cell in dict.fromkeys((ranked[0], ranked[-1]))
+            f"a {secret} that removes {round(100 * middle)} points would have been caught with "
+            f"probability {at.power:.2f} [{at.interval.low:.2f}, {at.interval.high:.2f}]"
+            for at, secret in dict.fromkeys((ranked[0], ranked[-1]))
         ]
         parts.append(f"Planted into this model, {'; '.join(told)}.")
     parts.append(

@@ -21,6 +21,8 @@ from .interval import Interval as Interval
 from .power import Power as Power
 from .power import detection_power as detection_power
 from .power import smallest_detectable as smallest_detectable
+from .power_curve import PowerAt as PowerAt
+from .power_curve import power_curve as power_curve
 from .reliability import Bin as Bin
 from .reliability import Reliability as Reliability
 from .reliability import reliability as reliability
