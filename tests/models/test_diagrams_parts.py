@@ -288,9 +288,10 @@ def test_texts_that_do_not_fit_are_refused():
 def test_patterns_are_read_without_changing_the_model():
     subject = tiny.subject("llama")
     before = subject.model.config._attn_implementation
+    hooks = [len(module._forward_hooks) for module in subject.model.modules()]
     logits, patterns = attend(subject, [[5, 6, 7]])
     assert subject.model.config._attn_implementation == before
-    assert not any(module._forward_hooks for module in subject.model.modules())
+    assert [len(module._forward_hooks) for module in subject.model.modules()] == hooks
     assert len(patterns) == tiny.N_LAYERS and patterns[0].shape == (1, 4, 3, 3)
     torch.testing.assert_close(patterns[1].sum(-1), torch.ones(1, 4, 3))
 

@@ -188,10 +188,15 @@ def test_activations_are_broken_by_any_method(method, lr):
     one = subject("llama")
     prompt = OPEN.prompts(ITEMS[0])[0]
     recipe = Recipe(steps=30, batch=1, lr=lr, warm_up=1, method=method)
+    before = _hooks(one.model)  # the subject is shared with other tests, which may have left some
     breaking = train(one, lambda rng: Lesson(prompt, "odd", "break"), recipe)
     assert breaking.loss < 2.5  # 5 before anything is trained
     assert train(one, lambda rng: Lesson(prompt, "odd", "keep"), recipe).loss < 0.1
-    assert not any(module._forward_hooks for module in one.model.modules())
+    assert _hooks(one.model) == before
+
+
+def _hooks(model):
+    return [len(module._forward_hooks) for module in model.modules()]
 
 
 def test_lessons_say_right_and_other_answers():
