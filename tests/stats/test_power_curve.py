@@ -24,6 +24,9 @@ def test_power_does_not_fall_and_strengths_lend_each_other_what_they_know():
     (alone,) = power_curve([0.3], [4], [4])
     middle = power_curve([0.15, 0.3, 0.6], [4, 4, 4], [4, 4, 4])[1]
     assert np.diff(middle.interval) < np.diff(alone.interval)
+    # Counts that fall would make a curve that falls, were it allowed to.
+    falling = [at.power for at in power_curve([0.15, 0.3, 0.6], [4, 2, 0], [4, 4, 4])]
+    assert falling == sorted(falling)
     turned = power_curve([0.6, 0.3, 0.15], found[::-1], [4, 4, 4])
     assert [at.power for at in turned[::-1]] == pytest.approx([at.power for at in told])
 
