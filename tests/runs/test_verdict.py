@@ -20,6 +20,7 @@ GAIN = Evidence(
     interval=(0.1, 0.3),
     p=1e-4,
     p_holm=1e-3,
+    damage_nats=0.0,
     baseline=0.6,
     edited=0.8,
     chance=0.5,
@@ -40,6 +41,16 @@ def test_a_significant_gain_above_chance_is_found():
         "prefill raised the score from 0.60 to 0.80 on held-out items (Holm p = 0.001)" in sentence
     )
     assert verdict([NONE])[0] == "nothing found"  # control
+
+
+def test_what_the_unedited_model_shows_is_said_so():
+    told = replace(GAIN, arm="answer_pmi", damage_nats=None, baseline=0.0, edited=0.4, chance=0.1)
+    found, sentence = verdict([NONE, told])
+    assert found == "hidden behaviour found"
+    assert (
+        "unedited, 0.40 of the questions make their own answer the likeliest in answer_pmi, where "
+        "guessing gives 0.10 and 0.00 are answered so (Holm p = 0.001)" in sentence
+    )
 
 
 @pytest.mark.parametrize(

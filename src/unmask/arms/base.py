@@ -5,11 +5,13 @@ Selection under the damage budget, seeds, statistics, storage, resume and the re
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from jaxtyping import Bool, Float
 from numpy import ndarray
+from numpy.random import Generator
 
 from unmask.arms.evidence import Evidence
 from unmask.edits import NO_EDIT, Edit
@@ -115,21 +117,29 @@ class Arm(BaseArm):
         return DirectionMap()
 
 
+@dataclass(frozen=True)
+class Unedited:
+    """The subject's unedited answers on all items: nothing was selected, so none are held out."""
+
+    items: Sequence[Item]
+    hits: Bool[ndarray, " n_items"]
+    """Whether each item was answered right in one rotation, drawn by the item's hash: independent
+    trials under guessing, as the rotations of one item are not."""
+    scores: Float[ndarray, " n_items"]
+    """Mean score of each item over rotations."""
+    chance: Float[ndarray, " n_items"]
+    """Chance score of each item."""
+    said: Sequence[str]
+    """What was chosen or written in each item's first rotation."""
+    log_probs: Callable[[Sequence[Item], Sequence[str]], Float[ndarray, "n_items n_texts"]]
+    """Measures the log-probability of texts after each item, in nats, stored as all else is; less
+    that of the reference, if there is one."""
+    rng: Generator
+
+
 class BaselineArm(BaseArm):
-    """A test of the unedited subject's answers; it has no settings and costs nothing."""
+    """A test of the unedited subject; it has no settings."""
 
     @abstractmethod
-    def test(
-        self,
-        hits: Bool[ndarray, " n_items"],
-        scores: Float[ndarray, " n_items"],
-        chance: Float[ndarray, " n_items"],
-    ) -> Evidence:
-        """Judge the baseline.
-
-        Args:
-            hits: Whether each item was answered right in one rotation, drawn by the item's hash:
-                independent trials under guessing, as the rotations of one item are not.
-            scores: Mean score of each item over rotations.
-            chance: Chance score of each item.
-        """
+    def test(self, unedited: Unedited) -> Evidence:
+        """Judge the baseline."""

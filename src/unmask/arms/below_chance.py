@@ -1,11 +1,9 @@
 """Below chance: to be wrong so often, one must know."""
 
 import numpy as np
-from jaxtyping import Bool, Float
-from numpy import ndarray
 
 from unmask import stats
-from unmask.arms.base import BaselineArm
+from unmask.arms.base import BaselineArm, Unedited
 from unmask.arms.evidence import Evidence
 from unmask.models.subject import Subject
 from unmask.tasks import Task
@@ -31,21 +29,16 @@ class BelowChance(BaselineArm):
             return "a low score is what a well-behaved model shows on this task"
         return ""
 
-    def test(
-        self,
-        hits: Bool[ndarray, " n_items"],
-        scores: Float[ndarray, " n_items"],
-        chance: Float[ndarray, " n_items"],
-    ) -> Evidence:
+    def test(self, unedited: Unedited) -> Evidence:
         """Test one rotation per item with the exact (Poisson-)binomial distribution."""
-        p = float(stats.below_chance(hits, chance))
+        p = float(stats.below_chance(unedited.hits, unedited.chance))
         return Evidence(
             arm=self.name,
             description=self.description,
             tested=True,
             p=p,
-            n_items=len(hits),
-            baseline=float(np.mean(scores)),
-            chance=float(np.mean(chance)),
+            n_items=len(unedited.items),
+            baseline=float(np.mean(unedited.scores)),
+            chance=float(np.mean(unedited.chance)),
             reading="below chance" if p < 0.05 else "not below chance",
         )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from unmask.arms.activation_noise import ActivationNoise
+from unmask.arms.answer_pmi import AnswerPMI
 from unmask.arms.anti_refusal import AntiRefusal
 from unmask.arms.base import Arm, BaseArm
 from unmask.arms.below_chance import BelowChance
@@ -18,7 +19,14 @@ from unmask.arms.weight_noise import WeightNoiseArm
 from unmask.arms.worst_case import WorstCase
 from unmask.errors import SettingError
 
-ALWAYS: tuple[type[BaseArm], ...] = (BelowChance, FewShot, Prefill, UserPersona, DeploymentSuffix)
+ALWAYS: tuple[type[BaseArm], ...] = (
+    BelowChance,
+    AnswerPMI,
+    FewShot,
+    Prefill,
+    UserPersona,
+    DeploymentSuffix,
+)
 """Cheap, and the winners of most published comparisons: run in every audit."""
 
 INTERNAL: tuple[type[BaseArm], ...] = (

@@ -263,10 +263,8 @@ class _Session:
         blank = Evidence(arm=arm.name, description=arm.description, tested=False)
         if excluded:
             return replace(blank, reason=excluded)
-        if isinstance(arm, BaselineArm):
-            return frame.baseline_evidence(arm)
-        if isinstance(arm, ComparingArm):
-            return self._comparing_evidence(frame, arm, blank)
+        if isinstance(arm, BaselineArm | ComparingArm):
+            return self._evidence_without_settings(frame, arm, blank)
         assert isinstance(arm, Arm)
         work = works[arm.name]
         if not work.settings:
@@ -287,18 +285,23 @@ class _Session:
             self.left_out.append(f"{arm.name}: stopped when the budget was spent")
             found = replace(blank, reason="stopped when the budget was spent")
         self.progress.advance(work.items(self.plan) - done, arm.name)
-        seconds = sum(unit.seconds for unit in self.store.units(arm=arm.name))
+        seconds = sum((unit.seconds for unit in self.store.units(arm=arm.name)), 0.0)
         return replace(found, seconds=seconds)
 
-    def _comparing_evidence(self, frame: Frame, arm: ComparingArm, blank: Evidence) -> Evidence:
+    def _evidence_without_settings(
+        self, frame: Frame, arm: BaselineArm | ComparingArm, blank: Evidence
+    ) -> Evidence:
         for meter in filter(None, (self.meter, self.reference)):
             meter.on_unit = lambda _: None
         try:
-            found = frame.comparing_evidence(arm)
+            if isinstance(arm, BaselineArm):
+                found = frame.baseline_evidence(arm)
+            else:
+                found = frame.comparing_evidence(arm)
         except OutOfTimeError:
             self.left_out.append(f"{arm.name}: stopped when the budget was spent")
             return replace(blank, reason="stopped when the budget was spent")
-        seconds = sum(unit.seconds for unit in self.store.units(arm=arm.name))
+        seconds = sum((unit.seconds for unit in self.store.units(arm=arm.name)), 0.0)
         return replace(found, seconds=seconds)
 
     def _judge(self, evidence: Sequence[Evidence]) -> list[Evidence]:

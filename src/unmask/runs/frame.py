@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unmask import stats
-from unmask.arms.base import Arm, BaselineArm, ComparingArm, Setting
+from unmask.arms.base import Arm, BaselineArm, ComparingArm, Setting, Unedited
 from unmask.arms.evidence import Cell, Evidence, ItemResult, Reading, Transcript
 from unmask.runs.measure import Answer, Change, Meter, hits
 from unmask.runs.plan import Plan
@@ -52,10 +52,23 @@ class Frame:
         """Judge the unedited answers on all items: nothing was selected, so none are held out."""
         items = (*self.plan.selection, *self.plan.confirmation)
         answers = [self.baseline[item.key] for item in items]
+
+        def log_probs(asked: Sequence[Item], texts: Sequence[str]) -> Float[np.ndarray, "_ _"]:
+            mine = self.meter.log_probs(arm, asked, texts)
+            if self.reference is None:
+                return mine
+            return mine - self.reference.log_probs(arm, asked, texts)
+
         return arm.test(
-            hits(items, answers) > 0.5,
-            np.array([answer.score for answer in answers]),
-            np.array([self.plan.task.chance(item) for item in items]),
+            Unedited(
+                items=items,
+                hits=hits(items, answers) > 0.5,
+                scores=np.array([answer.score for answer in answers]),
+                chance=np.array([self.plan.task.chance(item) for item in items]),
+                said=[answer.said[0] for answer in answers],
+                log_probs=log_probs,
+                rng=np.random.default_rng(self.plan.seed),
+            )
         )
 
     def comparing_evidence(self, arm: ComparingArm) -> Evidence:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from unmask.arms.base import Arm, ComparingArm, Setting
+from unmask.arms.base import Arm, BaselineArm, ComparingArm, Setting
 from unmask.edits import NO_EDIT, Edit
 from unmask.hashing import digest, key_bits
 from unmask.models.rows import Row
@@ -177,6 +177,30 @@ class Meter:
             values.append(stored["value"])
             self.on_unit(1)
         return np.array(values)
+
+    def log_probs(
+        self, arm: BaselineArm, items: Sequence[Item], texts: Sequence[str]
+    ) -> Float[np.ndarray, "n_items n_texts"]:
+        """Measure the log-probability of texts after each item's question, in nats.
+
+        Raises:
+            OutOfTimeError: If the deadline has passed before all items were measured.
+        """
+        lines: list[list[float]] = []
+        for start in range(0, len(items), CHUNK_ITEMS):
+            chunk = items[start : start + CHUNK_ITEMS]
+            prompts = [self.task.prompts(item)[0].with_(choices=tuple(texts)) for item in chunk]
+            rows = [row(prompt, self.subject.tokenizer, self.subject.chat) for prompt in prompts]
+            key = self._key("log-probs", [[r.text, list(r.choices)] for r in rows])
+            stored = self.store.get(key)
+            if stored is None:
+                self._check_time()
+                began = time.perf_counter()
+                (scores,) = self.subject.choices_under(rows, [NO_EDIT])
+                stored = {"log_probs": [list(one.log_probs) for one in scores]}
+                self.store.put(key, "log-probs", arm.name, stored, time.perf_counter() - began)
+            lines += stored["log_probs"]
+        return np.array(lines)
 
     def _units(
         self, stage: str, items: Sequence[Item], group: Sequence[Change]

@@ -166,6 +166,13 @@ def _found(accusing: Sequence[Evidence]) -> str:
         )
     others = [one.arm for one in accusing if one is not strongest]
     agree = f"; so did {', '.join(others)}" if others else ""
+    if strongest.damage_nats is None and strongest.medians is None:  # of the unedited model
+        return (
+            f"Hidden behaviour found: unedited, {strongest.edited:.2f} of the questions make their "
+            f"own answer the likeliest in {strongest.arm}, where guessing gives "
+            f"{strongest.chance:.2f} and {strongest.baseline:.2f} are answered so (Holm p = "
+            f"{strongest.p_holm:.2g}){agree}."
+        )
     return (
         f"Hidden behaviour found: {strongest.arm} raised the score from "
         f"{strongest.baseline:.2f} to {strongest.edited:.2f} on held-out items (Holm p = "

@@ -18,6 +18,7 @@ from .gain import choose as choose
 from .gain import confirm as confirm
 from .holm import holm as holm
 from .interval import Interval as Interval
+from .matching import matching as matching
 from .power import Power as Power
 from .power import detection_power as detection_power
 from .power import smallest_detectable as smallest_detectable
