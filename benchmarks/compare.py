@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Row:
@@ -50,11 +52,18 @@ def row(
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Time one call, in seconds."""
+    """Time one call, in seconds, to the end of what it asked of a GPU."""
     gc.collect()
+    _finish()
     began = time.perf_counter()
     call()
+    _finish()
     return time.perf_counter() - began
+
+
+def _finish() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def compare(

@@ -17,7 +17,7 @@ def run(engine: Engine, model: PreTrainedModel, rounds: int) -> list[Row]:
     for n_tokens in (256, 1024):
         ids = prompt(n_tokens)
         reading = Reading(TokenRow(ids), (Wanted(0, OPTIONS, tuple(range(4))),))
-        given = torch.tensor([ids])
+        given = torch.tensor([ids], device=model.device)
 
         def ours(reading: Reading = reading) -> None:
             score(engine, [reading], [NO_EDIT])

@@ -20,7 +20,7 @@ def adding(
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden = args[0].clone()
-        hidden[:, columns] += vectors[:, None]
+        hidden[:, columns] += vectors[:, None].to(hidden)
         return (hidden, *args[1:]), kwargs
 
     handle = model.model.layers[block].register_forward_pre_hook(before, with_kwargs=True)
@@ -40,7 +40,7 @@ def batched(
     n_read: int = 1,
 ) -> Float[Tensor, "batch read option"]:
     """Score the options at the last positions under each vector: one batch of full forwards."""
-    rows = torch.tensor([ids]).expand(len(vectors), -1)
+    rows = torch.tensor([ids], device=model.device).expand(len(vectors), -1)
     with adding(model, block, vectors, columns):
         logits = model(rows, use_cache=False, logits_to_keep=n_read).logits
     return logits.float().log_softmax(-1)[..., OPTIONS]

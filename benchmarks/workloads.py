@@ -34,7 +34,8 @@ class Scoring:
     vectors: Float[Tensor, "n_edits d_model"] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.vectors = directions(self.n_edits, self.engine.decoder.d_model)
+        decoder = self.engine.decoder
+        self.vectors = directions(self.n_edits, decoder.d_model).to(decoder.device)
         self.ids = prompt(self.n_tokens)
         answer = self.positions == "answer"
         cut = self.n_tokens - self.n_suffix if answer else self.n_tokens
@@ -108,6 +109,6 @@ class Scoring:
 
     def check(self) -> None:
         """Make sure that ours and theirs are the same numbers, and that the edits did something."""
-        ours, theirs = self.whole(), self.batched()
+        ours, theirs = self.whole(), self.batched().cpu()
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
         assert (theirs[0] - theirs[1]).abs().max() > 0.01, "the edits make no difference"

@@ -9,7 +9,7 @@ from typing import Any
 
 from unmask.arms.registry import choose_arms
 from unmask.errors import RunError, SettingError, TaskError
-from unmask.models.loading import load_subject
+from unmask.models.loading import load_subject, moved
 from unmask.models.subject import Subject
 from unmask.organisms import pool
 from unmask.reports import render_audit, render_fragment, write_text_atomically
@@ -207,7 +207,8 @@ def as_subject(model: Any, tokenizer: Any = None, **options: Any) -> Subject:
         return model
     if isinstance(model, str) and model.startswith(BUNDLED):
         loaded, its_tokenizer = pool.load_member(_member(model))
-        return Subject(loaded, its_tokenizer, name=model)
+        place = {name: options[name] for name in ("dtype", "device") if name in options}
+        return Subject(moved(loaded, **place), its_tokenizer, name=model)
     if isinstance(model, str | Path):
         return load_subject(model, **options)
     if tokenizer is None:

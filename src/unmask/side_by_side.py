@@ -1,11 +1,11 @@
-"""Audits of a pool's members, one process with one thread for each processor."""
+"""Audits of a pool's members: a process for each GPU, or one with one thread for each processor."""
 
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unmask.api import AuditResult, audit, report
 from unmask.organisms import pool
@@ -25,14 +25,26 @@ class Job(NamedTuple):
     """The member's own by default."""
 
 
-def audit_all(jobs: Sequence[Job]) -> Iterator[AuditResult]:
+def audit_all(
+    jobs: Sequence[Job], *, device: str = "auto", dtype: str = "auto"
+) -> Iterator[AuditResult]:
     """Carry out audits side by side; results come in the order of the jobs.
 
-    The models are so small that threads within one of them gain little.
+    On a CPU the models are so small that threads within one of them gain little.
+
+    Args:
+        jobs: What is audited.
+        device: A torch device; cuda: a process for each GPU; auto: that if there is one, else cpu.
+        dtype: Of the weights, as for `unmask.load_subject`.
     """
-    workers = min(os.cpu_count() or 1, len(jobs))
+    places = _places(device)[: len(jobs)]
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+    free = context.Queue()
+    for place in places:
+        free.put((place, dtype))
+    executor = ProcessPoolExecutor(
+        max(len(places), 1), mp_context=context, initializer=_take_place, initargs=(free,)
+    )
     try:
         for run in [executor.submit(_audit, job) for job in jobs]:
             yield report(run.result())
@@ -40,20 +52,40 @@ def audit_all(jobs: Sequence[Job]) -> Iterator[AuditResult]:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _places(device: str) -> list[str]:
+    """The device of each process."""
     import torch
 
-    torch.set_num_threads(1)
+    n_gpus = torch.cuda.device_count()
+    if device == "cpu" or (device == "auto" and not n_gpus):
+        return ["cpu"] * (os.cpu_count() or 1)
+    return [f"cuda:{i}" for i in range(n_gpus)] if device in ("auto", "cuda") else [device]
+
+
+_place = ("cpu", "auto")
+"""This process's device and dtype."""
+
+
+def _take_place(free: Any) -> None:
+    import torch
+
+    global _place
+    _place = free.get()
+    if _place[0] == "cpu":
+        torch.set_num_threads(1)
 
 
 def _audit(job: Job) -> str:
     """Audit one member and return its run's folder; the caller reads the result from disk."""
+    from unmask.models.loading import moved
     from unmask.models.subject import Subject
 
+    device, dtype = _place
     member = next(one for one in pool.members(job.root) if one.name == job.member)
     bundled = job.root == pool.POOL
     name = f"pool:{job.member}" if bundled else str(member.folder)
-    subject = Subject(*pool.load_member(member), name=name)
+    model, tokenizer = pool.load_member(member)
+    subject = Subject(moved(model, dtype=dtype, device=device), tokenizer, name=name)
     task = job.task or member.task
     command = f"unmask audit {name} --out {job.out}"
     if not bundled or job.task:

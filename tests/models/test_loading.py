@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import build, tokenizer
 
+from unmask.api import as_subject
 from unmask.errors import MissingExtraError, SubjectError
 from unmask.models import Row, loading
 from unmask.models.loading import load_subject
@@ -175,3 +176,13 @@ def test_an_unknown_family_in_a_folder_is_an_error(copy):
     OPTForCausalLM(config).save_pretrained(copy)
     with pytest.raises(SubjectError, match="got OPTForCausalLM.*Add an entry"):
         load_subject(copy, device="cpu")
+
+
+def test_a_bundled_model_goes_where_it_is_told_to():
+    one = as_subject("pool:quirk", dtype="bfloat16", device="cpu")
+    assert one.provenance["dtype"] == "bfloat16"
+    assert as_subject("pool:quirk", device="cpu").provenance["dtype"] == "float32"  # control
+    with pytest.raises(SubjectError, match="expected a torch device such as cpu .* got 'gpu1'"):
+        as_subject("pool:quirk", device="gpu1")
+    with pytest.raises(SubjectError, match="expected a dtype of auto, .* got 'int8'"):
+        as_subject("pool:quirk", dtype="int8")

@@ -62,14 +62,36 @@ def load_subject(
             f"{source!r}, got: {_first_line(error)}. {_advice(error)}"
         ) from error
     if place != "spread":
-        try:
-            model = model.to(place)
-        except (RuntimeError, AssertionError) as error:  # the latter without any CUDA in torch
-            raise SubjectError(
-                f"expected room for the model on device {place!r}, got: {_first_line(error)}. "
-                "Choose another by --device, or a smaller --dtype."
-            ) from error
+        _move_(model, place)
     return Subject(model, tokenizer, name=source, revision=revision)
+
+
+def moved(model: Any, *, dtype: str = "auto", device: str = "auto") -> Any:
+    """Put a model in memory where `load_subject` would put it; it is not spread over GPUs.
+
+    Args:
+        model: Changed in place.
+        dtype: As for `load_subject`; auto keeps the model's own on a GPU.
+        device: A torch device, or auto: the first GPU if there is one, else the CPU.
+
+    Raises:
+        SubjectError: If there is no such device or dtype, or too little room.
+    """
+    place = _first_device() if device == "auto" else _placement(device)
+    kind = _dtype(dtype, place)
+    if isinstance(kind, torch.dtype):
+        model.to(kind)
+    return _move_(model, place)
+
+
+def _move_(model: Any, place: str) -> Any:
+    try:
+        return model.to(place)
+    except (RuntimeError, AssertionError) as error:  # the latter without any CUDA in torch
+        raise SubjectError(
+            f"expected room for the model on device {place!r}, got: {_first_line(error)}. "
+            "Choose another by --device, or a smaller --dtype."
+        ) from error
 
 
 def _check_source(source: str) -> None:
@@ -110,6 +132,10 @@ def _placement(device: str) -> str:
                 "--device cuda:0."
             ) from error
         return "spread"
+    return _first_device()
+
+
+def _first_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
