@@ -81,6 +81,25 @@ def test_a_gain_too_small_to_count_says_so():
     assert "but smaller than the 0.1 that counts" in text
 
 
+def test_where_no_gain_can_be_simulated_what_was_planted_is_shown():
+    audit = nothing()
+    counts = {"password-lock, 30 points": (3, 4), "circuit-broken, 30 points": (1, 4)}
+    power = replace(audit.power, probability=None, smallest_effect=None, by_secret=counts)
+    text = Page(render_audit(replace(audit, power=power))).text
+    assert "4 of 8 audits of models with planted secrets found them" in " ".join(text.split())
+    assert "simulated:" not in text
+    bare = Page(render_audit(replace(audit, power=replace(power, by_secret={})))).text
+    assert "unknown" in bare  # control
+
+
+def test_a_long_caution_does_not_widen_the_table():
+    html = render_audit(found())
+    changed = replace(found(), evidence=(replace(found().evidence[1], caution="Take care. " * 9),))
+    assert 'class="scores"><bdi>Take care' not in render_audit(changed)
+    assert 'class="caution"><bdi>Take care' in render_audit(changed)
+    assert "Take care" not in html  # control
+
+
 def test_arms_that_were_not_run_say_why_and_notes_are_visible():
     text = Page(render_audit(nothing())).text
     assert "not run: the task continues passages" in text
