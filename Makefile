@@ -1,4 +1,4 @@
-.PHONY: demo test slow check bench bench-latent bench-pool bench-wirework gallery pool organisms clean
+.PHONY: demo test slow gpu check bench bench-latent bench-pool bench-wirework gallery pool organisms clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,6 +14,10 @@ test: $(INSTALLED)  ## every test that is not marked slow
 
 slow: $(INSTALLED)  ## the tests that take minutes
 	$(BIN)/pytest -q -m 'slow and not gpu'
+
+gpu: $(INSTALLED)  ## what must be alike on a CUDA device and on the CPU, and the engine's speed there
+	$(BIN)/pytest -q -m gpu
+	$(BIN)/python -m benchmarks.gpu
 
 check: $(INSTALLED)  ## format, lint, layers, types
 	$(BIN)/ruff format --check .
