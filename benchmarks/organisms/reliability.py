@@ -1,7 +1,8 @@
 """How honest a calibrated sentence is: claimed power against what is found in other organisms.
 
 A base is calibrated as a user's model would be. Then the same secrets are planted with other seeds,
-in full instead of by an adapter, on other items, and audited.
+in full instead of by an adapter, on other items, and audited. Their twins are, too: none of these
+models had a part in how arms were chosen or combined.
 """
 
 import random
@@ -22,6 +23,8 @@ from unmask.organisms.planting import PlantRecipe, plant
 from unmask.organisms.planting.plant import PlantError
 from unmask.organisms.pool import Member, members
 from unmask.organisms.standard import WORLDS, world_task
+from unmask.runs.bench import Judged, bench
+from unmask.runs.plan import Thresholds
 from unmask.side_by_side import Job, audit_all
 from unmask.tasks import Task
 from unmask.tuning import Recipe
@@ -32,13 +35,15 @@ BASES = ("base-a", "base-c")
 ITEMS = 100
 HOW = Calibrating(secrets=("password-lock", "evaluation-tag", "circuit-broken"))
 """Strengths, seeds and audits are what a user gets."""
-SEEDS = (5,)
+SEEDS = (5, 6)
 """Of the audits of each other organism: halves and noise of their own."""
 OTHER = (
     Recipe(seed=11, steps=120, batch=32, lr=3e-4, method="full"),
     Recipe(seed=12, steps=300, batch=16, lr=2e-3, rank=4, alpha=8),
 )
 """In full, and by a smaller adapter."""
+ALSO = ("secret-keeper",)
+"""Planted beside the calibrated secrets, to be told from their twins."""
 
 
 def run() -> dict[str, Any]:
@@ -65,6 +70,7 @@ def run() -> dict[str, Any]:
         "bins": bins,
         "error": found.error,
         "error_if_exact": [float(np.mean(expected)), *np.quantile(expected, [0.025, 0.975])],
+        "held_out": _held_out(),
     }
 
 
@@ -85,6 +91,13 @@ def _plant(base: str) -> list[str]:
                     plant(subject, other, one, folder, name=name, trainings=folder / "trainings")
                 except PlantError as error:
                     failed.append(f"other {name}: {error}")
+        for secret in ALSO:
+            one = PlantRecipe(secret, None, recipe, ITEMS)
+            try:
+                name = f"{secret}-{number}"
+                plant(subject, other, one, folder, name=name, trainings=folder / "trainings")
+            except PlantError as error:
+                failed.append(f"other {name}: {error}")
     return failed
 
 
@@ -96,13 +109,30 @@ def _hiding(folder: Path) -> list[Member]:
     return [one for one in members(folder) if one.hides]
 
 
+def _held_out() -> dict[str, Any]:
+    """Tell the other organisms from their twins, each audited once."""
+    jobs = [
+        (base, one, Job(_others(base), one.name, _others(base) / "runs", SEEDS[0], items=ITEMS))
+        for base in BASES
+        for one in members(_others(base))
+    ]
+    audits = audit_all([job for *_, job in jobs])
+    judged = []
+    for (base, one, job), audit in zip(jobs, audits, strict=True):
+        judged.append(
+            Judged(f"{base}-{one.name}", one.role, one.secret or "", base, job.seed, audit)
+        )
+        print(base, one.name, audit.verdict, flush=True)
+    return bench(judged, Thresholds(), np.random.default_rng(0)).to_json()
+
+
 def _cases(base: str, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
     folder = _others(base)
     told = powers(cells)
-    hiding = _hiding(folder)
     jobs = [
         (one, Job(folder, one.name, folder / "runs", seed, items=ITEMS))
-        for one in hiding
+        for one in _hiding(folder)
+        if one.secret in HOW.secrets
         for seed in SEEDS
     ]
     for (member, _), audit in zip(jobs, audit_all([job for _, job in jobs]), strict=True):

@@ -146,8 +146,8 @@ class Meter:
         for first in range(0, len(missing), GROUP):
             self._check_time()
             group = missing[first : first + GROUP]
+            began = time.perf_counter()  # to make an edit may take a training
             edits = [self._edit(changes[index]) for index in group]
-            began = time.perf_counter()
             measured = damages(self.subject, edits) if any(e.parts for e in edits) else None
             seconds = (time.perf_counter() - began) / len(group)
             for place, index in enumerate(group):
