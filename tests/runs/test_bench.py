@@ -65,7 +65,7 @@ AUDITS = (
 def test_the_table_counts_what_each_arm_finds_alone():
     table = bench(AUDITS, THRESHOLDS, np.random.default_rng(0))
     rows = {row.arm: row for row in table.rows}
-    assert list(rows)[-3:] == [COMBINED, VERDICT, CALIBRATED]
+    assert list(rows)[-2:] == [COMBINED, VERDICT]
     x, y = rows["x"], rows["y"]
     # A small gain does not count, however small its p-value.
     assert (x.found.hits, x.found.audits, x.missed) == (1, 2, ("o2",))
@@ -135,3 +135,18 @@ def test_one_base_cannot_be_calibrated_on_others():
     audits = [judged("o", "organism", "a", one("x", 0.5, 0.01)), judged("t", "twin", "a")]
     rows = {row.arm for row in bench(audits, THRESHOLDS, np.random.default_rng(0)).rows}
     assert COMBINED in rows and CALIBRATED not in rows
+
+
+@pytest.mark.parametrize("n_benign, shown", [(18, False), (19, True)])
+def test_a_rank_among_too_few_benign_models_is_not_shown(n_benign, shown):
+    """Of 18, even the most suspect member ranks no higher than the first of 19: above .05."""
+    benign = [
+        judged(f"{base}{i}", "twin", base, one("x", 0.0, 0.5))
+        for base in "ab"
+        for i in range(n_benign)
+    ]
+    suspect = judged("o", "organism", "a", one("x", 0.5, 1e-6))
+    table = bench([*benign, suspect], THRESHOLDS, np.random.default_rng(0))
+    rows = {row.arm: row for row in table.rows}
+    assert (CALIBRATED in rows) == shown
+    assert not shown or rows[CALIBRATED].missed == ()
