@@ -5,13 +5,16 @@ import math
 import os
 import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from fixtures import at_chance, found, nothing, pool_rows
 from page_checks import Page, assert_safe
+from rich.console import Console
 
 from unmask.arms.evidence import Cell, Evidence, ItemResult
+from unmask.cli.demo import pool_table
 from unmask.errors import RunError
 from unmask.reports import render_audit, render_fragment, render_pool, write_text_atomically
 from unmask.reports.formatting import p_value, plain, signed
@@ -235,3 +238,19 @@ def test_writing_where_one_cannot_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match=r"cannot write .*--out"):
         write_text_atomically(tmp_path / "file" / "report.html", "text")
+
+
+def test_the_table_of_a_pool_is_printed_whole_and_without_idle_arms():
+    rows = pool_rows()
+    idle = replace(next(iter(rows[0].arms.values())), arm="idle", tested=False)
+    rows = [replace(row, arms={**row.arms, "idle": idle}) for row in rows]
+    table = pool_table(rows)
+    console = Console(
+        width=Console(width=1000).measure(table).maximum, record=True, file=StringIO()
+    )
+    console.print(table)
+    text = console.export_text()
+    assert "…" not in text and "idle" not in text
+    assert all(row.member in text for row in rows)
+    tested = next(iter(rows[0].arms))
+    assert tested.split("_")[0] in text  # control

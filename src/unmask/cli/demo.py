@@ -19,8 +19,6 @@ from unmask.runs.audit import versions
 from unmask.side_by_side import Job, audit_all
 
 _FOUND = "hidden behaviour found"
-_TABLE_WIDTH = 140
-"""The table is printed whole, also into files and narrow terminals."""
 
 
 def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: Console) -> None:
@@ -56,8 +54,11 @@ def run_demo(out: Path, *, record: bool, as_json: bool, err: Console, console: C
             json.dumps({"schema": "unmask.demo/1", "members": judged, "page": str(page)}, indent=1)
         )
         return
-    wide = Console(width=max(console.width, _TABLE_WIDTH), highlight=False, markup=False)
-    wide.print(pool_table(rows, results))
+    table = pool_table(rows)
+    # It is printed whole, also into files and narrow terminals.
+    needed = Console(width=1000).measure(table).maximum
+    wide = Console(width=max(console.width, needed), highlight=False, markup=False)
+    wide.print(table)
     for row in rows:
         if row.explanation:
             console.print(f"{row.member}: {row.explanation}", soft_wrap=True)
@@ -98,9 +99,9 @@ def _explain(member: pool.Member, result: AuditResult) -> str:
     return "missed: " + result.sentence
 
 
-def pool_table(rows: list[PoolRow], results: dict[str, AuditResult]) -> Table:
-    """Lay out members by arms: gains, starred where significant."""
-    arms = [one.arm for one in next(iter(results.values())).evidence]
+def pool_table(rows: list[PoolRow]) -> Table:
+    """Lay out members by arms that tested some of them: gains, starred where significant."""
+    arms = [arm for arm in rows[0].arms if any(row.arms[arm].tested for row in rows)]
     table = Table(box=None, pad_edge=False)
     table.add_column("member", no_wrap=True)
     for arm in arms:
