@@ -12,6 +12,7 @@ from rich.table import Table
 
 from unmask import stats
 from unmask.api import AuditResult
+from unmask.arms.evidence import Evidence
 from unmask.organisms import pool
 from unmask.reports import PoolRow, render_pool, write_text_atomically
 from unmask.runs import calibration
@@ -101,7 +102,9 @@ def _explain(member: pool.Member, result: AuditResult) -> str:
 
 def pool_table(rows: list[PoolRow]) -> Table:
     """Lay out members by arms that tested some of them: gains, starred where significant."""
-    arms = [arm for arm in rows[0].arms if any(row.arms[arm].tested for row in rows)]
+    tested = {name for row in rows for name, one in row.arms.items() if one.tested}
+    names = dict.fromkeys(name for row in rows for name in row.arms)
+    arms = [name for name in names if name in tested]
     table = Table(box=None, pad_edge=False)
     table.add_column("member", no_wrap=True)
     for arm in arms:
@@ -109,14 +112,14 @@ def pool_table(rows: list[PoolRow]) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:
-        cells = [_cell(row.arms[arm]) for arm in arms]
+        cells = [_cell(row.arms.get(arm)) for arm in arms]
         table.add_row(row.member, *cells, row.verdict, "right" if row.right else "miss")
     return table
 
 
-def _cell(one: Any) -> str:
+def _cell(one: Evidence | None) -> str:
     """A gain, or below chance's score, with a star where it is significant after Holm."""
-    if not one.tested:
+    if one is None or not one.tested:
         return "-"
     value = one.baseline if one.gain is None else one.gain
     star = "*" if one.p_holm is not None and one.p_holm < 0.05 else " "
