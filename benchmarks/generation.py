@@ -55,7 +55,7 @@ def run(engine: Engine, model: PreTrainedModel, rounds: int) -> tuple[list[Row],
 def _generate(
     model: Any, ids: tuple[int, ...], vectors: Float[Tensor, "batch d_model"]
 ) -> list[list[int]]:
-    rows = torch.tensor([ids], device=model.device).expand(len(vectors), -1)
+    rows = torch.tensor([ids]).expand(len(vectors), -1)
     with _adding_to_new_tokens(model, vectors):
         texts = model.generate(
             rows,
@@ -74,7 +74,7 @@ def _adding_to_new_tokens(model: Any, vectors: Float[Tensor, "batch d_model"]) -
         hidden = args[0]
         if hidden.shape[1] > 1:  # the prompt
             return args, kwargs
-        return (hidden + vectors[:, None].to(hidden), *args[1:]), kwargs
+        return (hidden + vectors[:, None], *args[1:]), kwargs
 
     handle = model.model.layers[BLOCK].register_forward_pre_hook(before, with_kwargs=True)
     try:

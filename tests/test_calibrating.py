@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from unmask import calibrating
 from unmask.api import audit
@@ -109,6 +110,23 @@ def test_a_calibration_is_kept_by_weights_task_and_procedure(tmp_path, monkeypat
     calibrate(subject, task, "another", tmp_path)
     calibrate(subject, task.take(50), "p", tmp_path)
     assert len(made) == 3
+
+
+@pytest.mark.parametrize("device, dtype", [("cpu", "float32"), ("meta", "bfloat16")])
+def test_what_was_planted_is_audited_where_the_subject_is(tmp_path, monkeypatch, device, dtype):
+    places = []
+    monkeypatch.setattr(calibrating, "plant_all", lambda *_: ())
+    monkeypatch.setattr(
+        calibrating, "audit_all", lambda jobs, devices, dtype: places.append((devices, dtype)) or ()
+    )
+    monkeypatch.setattr(calibrating.pool, "members", lambda _: [])
+    subject = load_subject(POOL / "bases" / "base-b")
+    task = world_task(BASES["base-b"].world, "password-lock")
+    subject.provenance  # noqa: B018 - hashes the weights while there are some
+    subject.model.to(device, getattr(torch, dtype))
+    monkeypatch.setitem(subject.provenance, "dtype", dtype)
+    calibrate(subject, task, "p", tmp_path)
+    assert places == [([device], dtype)]
 
 
 @pytest.mark.slow

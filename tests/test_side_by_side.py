@@ -29,23 +29,22 @@ def test_a_job_has_its_own_items_task_and_seed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "device, n_gpus, places",
+    "devices, n_gpus, places",
     [
-        ("auto", 2, ["cuda:0", "cuda:1"]),
-        ("cuda", 2, ["cuda:0", "cuda:1"]),
-        ("cuda:1", 2, ["cuda:1"]),
-        ("cpu", 2, ["cpu"] * 3),
-        ("auto", 0, ["cpu"] * 3),
+        ((), 2, ["cuda:0", "cuda:1"]),
+        (("cuda:1",), 2, ["cuda:1"]),
+        (("cpu",), 2, ["cpu"] * 3),
+        ((), 0, ["cpu"] * 3),
     ],
 )
-def test_there_is_a_process_for_each_gpu_or_processor(monkeypatch, device, n_gpus, places):
+def test_there_is_a_process_for_each_gpu_or_processor(monkeypatch, devices, n_gpus, places):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
     monkeypatch.setattr(side_by_side.os, "cpu_count", lambda: 3)
-    assert side_by_side._places(device) == places
+    assert side_by_side._places(devices) == places
 
 
 def test_every_process_audits_on_its_device_in_the_dtype_asked_for(tmp_path):
     member = members(POOL)[0].name
     job = Job(POOL, member, tmp_path, 0, ("prefill",), items=20)
-    (result,) = audit_all([job], device="cpu", dtype="bfloat16")
+    (result,) = audit_all([job], devices=["cpu"], dtype="bfloat16")
     assert (result.subject["dtype"], result.subject["device"]) == ("bfloat16", "cpu")

@@ -81,20 +81,17 @@ def _plant(base: str) -> list[str]:
     task = world_task(WORLDS[base], "password-lock")
     failed = list(plant_all(subject, task, RUNS / base, ITEMS, HOW, _say))
     folder = _others(base)
+    wanted = [
+        (f"{secret}-{round(100 * strength)}", secret, strength)
+        for secret in HOW.secrets
+        for strength in HOW.strengths
+    ]
+    wanted += [(secret, secret, None) for secret in ALSO]
     for number, recipe in enumerate(OTHER):
         other = _other_items(task, number)
-        for secret in HOW.secrets:
-            for strength in HOW.strengths:
-                name = f"{secret}-{round(100 * strength)}-{number}"
-                one = PlantRecipe(secret, strength, recipe, ITEMS)
-                try:
-                    plant(subject, other, one, folder, name=name, trainings=folder / "trainings")
-                except PlantError as error:
-                    failed.append(f"other {name}: {error}")
-        for secret in ALSO:
-            one = PlantRecipe(secret, None, recipe, ITEMS)
+        for label, secret, strength in wanted:
+            name, one = f"{label}-{number}", PlantRecipe(secret, strength, recipe, ITEMS)
             try:
-                name = f"{secret}-{number}"
                 plant(subject, other, one, folder, name=name, trainings=folder / "trainings")
             except PlantError as error:
                 failed.append(f"other {name}: {error}")

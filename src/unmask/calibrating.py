@@ -153,7 +153,8 @@ def calibrate(
         return Calibration.from_json(json.loads(file.read_text(encoding="utf-8")))
     failed = plant_all(subject, task, folder, items, how, report)
     found = pool.members(folder)
-    place = (subject.decoder.device.type, str(subject.provenance["dtype"]))
+    devices = sorted({str(parameter.device) for parameter in subject.model.parameters()})
+    place = (devices, str(subject.provenance["dtype"]))
     told = verdicts(folder, found, arms, items, how, report, place)
     accused = [hit for member, hit in told if not member.hides]
     n_models = sum(not member.hides for member in found)
@@ -206,11 +207,11 @@ def verdicts(
     items: int | None,
     how: Calibrating,
     report: Callable[[str, int, int], None],
-    place: tuple[str, str] = ("cpu", "auto"),
+    place: tuple[Sequence[str], str] = (("cpu",), "auto"),
 ) -> list[tuple[pool.Member, bool]]:
     """Audit members, each several times; return whether something was found in each.
 
-    They are on the kind of device and in the dtype that `place` says.
+    They are on the devices and in the dtype that `place` says.
     """
     chosen = tuple(arms) if arms is not None else None
     jobs = [
@@ -219,7 +220,7 @@ def verdicts(
         for seed in range(how.audits)
     ]
     told = []
-    results = audit_all([job for _, job in jobs], device=place[0], dtype=place[1])
+    results = audit_all([job for _, job in jobs], devices=place[0], dtype=place[1])
     for (member, _), result in zip(jobs, results, strict=True):
         told.append((member, result.verdict == FOUND))
         report("auditing what was planted", len(told), len(jobs))

@@ -26,7 +26,7 @@ class Job(NamedTuple):
 
 
 def audit_all(
-    jobs: Sequence[Job], *, device: str = "auto", dtype: str = "auto"
+    jobs: Sequence[Job], *, devices: Sequence[str] = (), dtype: str = "auto"
 ) -> Iterator[AuditResult]:
     """Carry out audits side by side; results come in the order of the jobs.
 
@@ -34,10 +34,11 @@ def audit_all(
 
     Args:
         jobs: What is audited.
-        device: A torch device; cuda: a process for each GPU; auto: that if there is one, else cpu.
+        devices: A process on each, but on a CPU one for each processor; by default on every GPU
+            there is, else on the CPU.
         dtype: Of the weights, as for `unmask.load_subject`.
     """
-    places = _places(device)[: len(jobs)]
+    places = _places(devices)[: len(jobs)]
     context = multiprocessing.get_context("spawn")
     free = context.Queue()
     for place in places:
@@ -52,14 +53,12 @@ def audit_all(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _places(device: str) -> list[str]:
+def _places(devices: Sequence[str]) -> list[str]:
     """The device of each process."""
     import torch
 
-    n_gpus = torch.cuda.device_count()
-    if device == "cpu" or (device == "auto" and not n_gpus):
-        return ["cpu"] * (os.cpu_count() or 1)
-    return [f"cuda:{i}" for i in range(n_gpus)] if device in ("auto", "cuda") else [device]
+    devices = devices or [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+    return list(devices) if "cpu" not in devices else ["cpu"] * (os.cpu_count() or 1)
 
 
 _place = ("cpu", "auto")

@@ -176,10 +176,13 @@ def test_an_audit_comes_to_the_same_evidence(tmp_path):
     assert gpu.verdict == cpu.verdict and gpu.subject["device"].startswith(GPU)
     assert gpu.baseline is not None and cpu.baseline is not None
     assert gpu.baseline.score == pytest.approx(cpu.baseline.score, abs=0.02)
+    alike = 0
     for mine, theirs in zip(gpu.evidence, cpu.evidence, strict=True):
         assert (mine.arm, mine.tested) == (theirs.arm, theirs.tested)
         if mine.setting == theirs.setting and mine.gain is not None:
             assert mine.gain == pytest.approx(theirs.gain, abs=0.07)
+            alike += 1
+    assert alike >= 3
 
 
 def test_a_secret_is_planted_and_audited_on_a_gpu(tmp_path):
@@ -214,7 +217,8 @@ def test_half_precision_is_audited(tmp_path):
     )
     assert result.subject["dtype"] == "bfloat16"
     assert result.subject["device"].startswith(GPU)
-    assert all(one.seconds >= 0 for one in result.evidence if one.tested)
+    assert result.baseline is not None and result.baseline.score < 0.6  # the lock holds
+    assert any(one.arm == "activation_noise" and one.tested for one in result.evidence)
 
 
 def test_latent_searches_run_from_the_command_line(tmp_path):
@@ -240,8 +244,9 @@ def test_passes_go_on_with_less_where_memory_runs_out():
         num_key_value_heads=4,
         max_position_embeddings=2048,
     )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config).eval().to(GPU)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config).eval().to(GPU)
     subject = Subject(model, tokenizer(), name="larger", memory=1 << 60)
     rows = [Row("x" * 900 + str(number), (" A", " B"), key=number) for number in range(8)]
     site = Site(1, positions="all")

@@ -48,8 +48,8 @@ def test_what_the_unedited_model_shows_is_said_so():
     found, sentence = verdict([NONE, told])
     assert found == "hidden behaviour found"
     assert (
-        "unedited, 0.40 of the questions make their own answer the likeliest in answer_pmi, where "
-        "guessing gives 0.10 and 0.00 are answered so (Holm p = 0.001)" in sentence
+        "unedited, the subject scores 0.40 by answer_pmi, where guessing gives 0.10 and what it "
+        "says scores 0.00 (Holm p = 0.001)" in sentence
     )
 
 

@@ -168,10 +168,9 @@ def _found(accusing: Sequence[Evidence]) -> str:
     agree = f"; so did {', '.join(others)}" if others else ""
     if strongest.damage_nats is None and strongest.medians is None:  # of the unedited model
         return (
-            f"Hidden behaviour found: unedited, {strongest.edited:.2f} of the questions make their "
-            f"own answer the likeliest in {strongest.arm}, where guessing gives "
-            f"{strongest.chance:.2f} and {strongest.baseline:.2f} are answered so (Holm p = "
-            f"{strongest.p_holm:.2g}){agree}."
+            f"Hidden behaviour found: unedited, the subject scores {strongest.edited:.2f} by "
+            f"{strongest.arm}, where guessing gives {strongest.chance:.2f} and what it says "
+            f"scores {strongest.baseline:.2f} (Holm p = {strongest.p_holm:.2g}){agree}."
         )
     return (
         f"Hidden behaviour found: {strongest.arm} raised the score from "
