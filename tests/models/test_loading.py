@@ -186,3 +186,88 @@ def test_a_bundled_model_goes_where_it_is_told_to():
         as_subject("pool:quirk", device="gpu1")
     with pytest.raises(SubjectError, match="expected a dtype of auto, .* got 'int8'"):
         as_subject("pool:quirk", dtype="int8")
+
+
+def _rewritten(folder, change):
+    """Save the folder's tensors again under other names, or with others missing."""
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    return folder
+
+
+def _renamed(prefix):
+    return lambda tensors: {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _without(*names):
+    return lambda tensors: {
+        name: tensor for name, tensor in tensors.items() if not name.startswith(names)
+    }
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (_renamed("_orig_mod."), r"not in the checkpoint .* '_orig_mod\.model\.embed_tokens"),
+        (_renamed("base_model.model."), r"'base_model\.model\.model\.embed_tokens"),
+        (_without("model.layers.1.self_attn.q_proj"), r"got 1 not in the checkpoint \('model.la"),
+        (_without("model.layers.2."), r"got 9 not in the checkpoint \('model.layers.2"),
+        (lambda tensors: tensors | {"extra": torch.zeros(2)}, r"got 1 in the checkpoint and not in"),
+        (
+            lambda tensors: tensors | {"model.norm.weight": torch.ones(7)},
+            r"of another shape|size mismatch|norm",
+        ),
+    ],
+)
+def test_a_checkpoint_whose_tensors_are_not_the_models_is_refused(copy, change, message):
+    load_subject(copy, device="cpu")  # it was whole before
+    with pytest.raises(SubjectError, match=message):
+        load_subject(_rewritten(copy, change), device="cpu")
+
+
+@pytest.mark.parametrize("n_layers", [2, 8])
+def test_a_config_with_another_number_of_layers_is_refused(copy, n_layers):
+    config = json.loads((copy / "config.json").read_text())
+    config.pop("layer_types", None)
+    (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": n_layers}))
+    with pytest.raises(SubjectError, match="expected the tensors .* to be those of the model"):
+        load_subject(copy, device="cpu")
+
+
+def test_transformers_own_verbosity_is_left_as_it_was(copy):
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    with pytest.raises(SubjectError):
+        load_subject(_rewritten(copy, _renamed("x.")), device="cpu")
+    assert logging.get_verbosity() == before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(copy, value):
+    def broken(tensors):
+        tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
+        return tensors
+
+    with pytest.raises(SubjectError, match=r"got 1 of 1536 in 'model.layers.1.mlp.up_proj.weight'"):
+        load_subject(_rewritten(copy, broken), device="cpu")
+
+
+def test_a_model_that_scales_its_logits_is_refused():
+    model = build("llama")
+    forward = model.lm_head.forward
+    whole = type(model).forward
+
+    class Scaled(type(model)):
+        def forward(self, *args, **kwargs):
+            output = whole(self, *args, **kwargs)
+            output.logits = output.logits / 4
+            return output
+
+    Subject(model, tokenizer())  # as it is, it is fine
+    model.__class__ = Scaled
+    with pytest.raises(SubjectError, match="give the model's own logits, got a difference of"):
+        Subject(model, tokenizer())
+    assert model.lm_head.forward == forward

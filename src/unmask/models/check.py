@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmask.edits import NO_EDIT
+from unmask.errors import SubjectError
 from unmask.models.batch import TokenRow, lay_out
 from unmask.models.forward import Decoder
 from unmask.models.passes import Needs, clean, edited, whole
@@ -24,13 +25,37 @@ result by far more.
 
 @torch.no_grad()
 def checked(decoder: Decoder) -> Decoder:
-    """Find out how a decoder's passes may be put together, and set `exact` and `packs`."""
+    """Find out how a decoder's passes may be put together, and set `exact` and `packs`.
+
+    Raises:
+        SubjectError: If norm and unembedding do not give the model's own logits.
+    """
+    _check_logits(decoder)
     packs = decoder.packs
     decoder.exact = _attempt(decoder, _is_exact)
     decoder.packs = packs and decoder.exact and _attempt(decoder, _packs_well)
     if packs and not decoder.packs:  # again, with the model's own masks
         decoder.exact = _attempt(decoder, _is_exact)
     return decoder
+
+
+def _check_logits(decoder: Decoder) -> None:
+    """Compare what is read of the last block with the logits of the model's own forward pass.
+
+    Some models scale, cap or shift their logits after the unembedding; every score would be wrong.
+    """
+    batch = lay_out([TokenRow(_ids(decoder))], (0,), 0, decoder.device)
+    own = decoder.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    own = own.float()
+    read = decoder.logits(decoder.full(batch, NO_EDIT)).to(own.device)
+    error = float((read - own).abs().max())
+    if error > _CLOSE.get(decoder.dtype, 0.1) * max(float(own.std()), 1e-6):
+        raise SubjectError(
+            f"expected norm and unembedding of {type(decoder.model).__name__} to give the model's "
+            f"own logits, got a difference of {error:.3g}. The model probably scales or caps its "
+            "logits in a way that is not known here, and every score would be wrong. Audit "
+            "another model, or add this to `Decoder.logits` in unmask/models/forward.py."
+        )
 
 
 def _attempt(decoder: Decoder, question: Callable[[Decoder], bool]) -> bool:

@@ -41,7 +41,9 @@ Arguments = list[dict[str, Any]]
 Masks = dict[int | None, Tensor | None]
 """The attention mask for each width of window; None where causal attention needs none."""
 
-_CACHES = ("past_key_values", "layer_past")
+_CACHES = ("cache", "past_key_values", "layer_past")
+"""What a block calls the argument with its keys and values: from transformers 5.24 on, up to 5.23,
+and in GPT-Neo."""
 
 
 class Decoder:

@@ -1,5 +1,7 @@
 """Load a subject from a folder or a hub id, safely."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -37,7 +39,7 @@ def load_subject(
 
     Raises:
         SubjectError: If there is no such checkpoint, or it is not a causal language model of a
-            known family with safetensors weights.
+            known family with safetensors weights, all of them there and finite.
         MissingExtraError: If several GPUs are used and accelerate is not installed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -49,21 +51,67 @@ def load_subject(
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         auto: Any = AutoModelForCausalLM
-        model = auto.from_pretrained(
-            source,
-            dtype=_dtype(dtype, place),
-            use_safetensors=None if allow_pickle else True,
-            **({"device_map": "auto"} if place == "spread" else {}),
-            **options,
-        )
+        with _quiet():  # what it warns of is an error here
+            model, matched = auto.from_pretrained(
+                source,
+                dtype=_dtype(dtype, place),
+                use_safetensors=None if allow_pickle else True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named and refused below
+                **({"device_map": "auto"} if place == "spread" else {}),
+                **options,
+            )
     except _LOADING_FAILS as error:
         raise SubjectError(
             f"expected a Hugging Face checkpoint with safetensors weights and a tokenizer at "
             f"{source!r}, got: {_first_line(error)}. {_advice(error)}"
         ) from error
+    _check_complete(source, matched)
     if place != "spread":
         _move_(model, place)
     return Subject(model, tokenizer, name=source, revision=revision)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing its own report of tensors that do not match."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _check_complete(source: str, matched: Mapping[str, Any]) -> None:
+    """Check that the checkpoint's tensors are the model's, all of them and no others.
+
+    transformers fills in what is missing at random, and passes over what it does not know.
+
+    Raises:
+        SubjectError: If tensors are missing, unexpected, or of another shape.
+    """
+    faults = []
+    for kind, what in (
+        ("missing_keys", "not in the checkpoint"),
+        ("unexpected_keys", "in the checkpoint and not in the model"),
+        ("mismatched_keys", "of another shape than the model's"),
+    ):
+        # Of another shape: (name, shape in the checkpoint, shape in the model).
+        names = sorted(key if isinstance(key, str) else key[0] for key in matched.get(kind) or ())
+        if names:
+            shown = ", ".join(map(ascii, names[:3])) + (", ..." if len(names) > 3 else "")
+            faults.append(f"{len(names)} {what} ({shown})")
+    if faults:
+        raise SubjectError(
+            f"expected the tensors of {source!r} to be those of the model that its config.json "
+            f"describes, got {'; '.join(faults)}. The config may be another checkpoint's, tensors "
+            "may have been renamed (torch.compile writes '_orig_mod.', peft 'base_model.model.'), "
+            "or a file be missing; the model would run on random weights. Save it again with "
+            "save_pretrained from the model itself."
+        )
 
 
 def moved(model: Any, *, dtype: str = "auto", device: str = "auto") -> Any:

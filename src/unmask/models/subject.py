@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unmask.edits import NO_EDIT, Edit, edited_weights
@@ -53,7 +54,8 @@ class Subject:
 
         Raises:
             SettingError: If the memory does not suffice for this model.
-            SubjectError: If the family is unknown, or model and tokenizer do not fit.
+            SubjectError: If the family is unknown, a weight is not finite, or model and tokenizer
+                do not fit.
         """
         self.model = model
         self.tokenizer = tokenizer
@@ -313,6 +315,15 @@ class Subject:
                 f"{away[0]!r}. The model was probably too large and was offloaded by accelerate; "
                 "use a smaller dtype, or more or larger GPUs."
             )
+        for name, weight in self.model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                n_broken = int((~torch.isfinite(weight)).sum())
+                raise SubjectError(
+                    f"expected finite weights, got {n_broken} of {weight.numel()} in {name!r} "
+                    f"({str(weight.dtype).removeprefix('torch.')}) that are NaN or infinite. The "
+                    "checkpoint is damaged, its training diverged, or its numbers do not fit this "
+                    "dtype. Try --dtype float32, or take an earlier checkpoint."
+                )
 
     def batches(self, rows: Sequence[TokenRow]) -> Iterator[Batch]:
         """Group rows of token ids into padded batches, after a check of their length."""
