@@ -213,7 +213,7 @@ def test_a_text_ends_before_an_end_token_and_behind_what_stops_it(family):
     assert generate(engine, row, [NO_EDIT], Stopping(10, {end})) == [[text[:n]]]
     seen: list[list[int]] = []
 
-    def stopped(tokens: list[int]) -> bool:
+    def stopped(index: int, tokens: list[int]) -> bool:
         seen.append(list(tokens))
         return end in tokens
 
@@ -336,7 +336,7 @@ def test_generation_leaves_no_hook(family):
     batch: Batch = lay_out(make_rows()[:1], (0,), s.pad, s.decoder.device)
     before = s.decoder.full(batch, NO_EDIT)
 
-    def stopped(tokens: list[int]) -> bool:
+    def stopped(index: int, tokens: list[int]) -> bool:
         if len(tokens) > 2:
             raise RuntimeError("broken")
         return False

@@ -126,3 +126,42 @@ def test_a_template_that_refuses_the_turns_is_an_error():
     tokenizer = chat_tokenizer("{{ raise_exception('needs a system turn') }}")
     with pytest.raises(SubjectError, match="lay out 1 turns .*needs a system turn"):
         row(first(ITEM, "letter"), tokenizer, chat=True)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["Assistant:", "{% for m in messages %}{{ m.content[0].text }}{% endfor %}\nAnswer:"],
+)
+def test_a_prompt_that_does_not_contain_the_question_is_an_error(template):
+    with pytest.raises(SubjectError, match=r"lay out the question 'What is 1 \+ 1\?', got .* without"):
+        row(first(EASY, "open"), chat_tokenizer(template), chat=True)
+
+
+def test_a_template_that_changes_blanks_only_is_fine():
+    tokenizer = chat_tokenizer("<u>{{ messages[-1].content | trim | replace('\n', '\n\n') }}</u>")
+    assert "\n\nA. three" in row(first(ITEM, "letter"), tokenizer, chat=True).text
+
+
+def test_a_template_that_fails_in_any_way_is_an_error():
+    tokenizer = chat_tokenizer("{{ 1 // 0 }}")
+    with pytest.raises(SubjectError, match="got ZeroDivisionError: "):
+        row(first(ITEM, "letter"), tokenizer, chat=True)
+
+
+THINKING = TEMPLATE + (
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}"
+)
+
+
+def test_a_model_thinks_where_it_writes_and_not_where_choices_are_compared():
+    tokenizer = chat_tokenizer(THINKING)
+    assert "<think>" not in row(first(EASY, "open"), tokenizer, chat=True).text
+    for prompt in (first(EASY, "text"), first(EASY, "open", prefill="It is")):
+        assert "<think>\n\n</think>" in row(prompt, tokenizer, chat=True).text
+
+
+def test_a_block_that_the_template_opens_is_closed_where_choices_are_compared():
+    tokenizer = chat_tokenizer(TEMPLATE + "<think>\n")
+    assert row(first(EASY, "open"), tokenizer, chat=True).text.endswith("<think>")
+    assert row(first(EASY, "text"), tokenizer, chat=True).text.endswith("<think>\n\n</think>\n\n")

@@ -16,13 +16,18 @@ def written(answer: str, text: str, match: str) -> tuple[float, bool]:
     return scored.score, scored.parsed
 
 
-def test_by_letter_the_sum_counts_and_by_text_the_mean():
+@pytest.mark.parametrize("format", ["letter", "listed", "text"])
+def test_the_choice_that_the_model_is_likeliest_to_say_counts_whatever_its_length(format):
+    prompt = Task("t", (ITEM,), format).prompts(ITEM)[0]
+    # A long option whose later tokens are certain has the larger mean, and is said less often.
     scores = ChoiceScores((-2.0, -3.0), (1, 3), True)
+    scored = choice_score(prompt, scores, format)
 
-    assert choice_score(LETTER, scores, "letter").score == 0
-    assert choice_score(TEXT, scores, "text").score == 1
-    assert choice_score(LETTER, scores, "letter").said == "A. short"
-    assert choice_score(TEXT, scores, "text").said == "a long one"
+    assert -3.0 / 3 > -2.0 / 1
+    assert scored.score == 0.0
+    assert scored.said == ("A. short" if format == "letter" else "short")
+    assert scored.log_probs == (() if format == "letter" else (-2.0, -3.0))
+    assert choice_score(prompt, ChoiceScores((-3.0, -2.0), (1, 3), True), format).score == 1.0
 
 
 def test_ties_count_one_over_their_number():
@@ -144,9 +149,28 @@ def test_said_is_what_was_written():
     assert text_score(task, item, " <b>x</b>\nmore ").said == "<b>x</b>\nmore"
 
 
-def test_listed_options_are_compared_per_token():
-    item = Item("Where?", "a long one", ("short", "a long one"))
-    (prompt, _) = Task("t", (item,), "listed").prompts(item)
-    scores = ChoiceScores((-2.0, -4.5), (1, 3), True)
-    assert choice_score(prompt, scores, "listed") == ItemScore(1.0, True, "a long one")
-    assert choice_score(prompt, scores, "letter").score == 0.0
+@pytest.mark.parametrize("log_probs", [(math.nan, -1.0), (-math.inf, -1.0)])
+def test_numbers_that_json_cannot_hold_are_left_out_of_what_is_stored(log_probs):
+    assert choice_score(TEXT, ChoiceScores(log_probs, (1, 3), True), "text").log_probs == ()
+
+
+def test_what_was_thought_is_shown_and_not_read():
+    said = "<think>\nParis? No, that is 7.\n</think>\n\nIt is 12."
+
+    assert written("12", said, "numeric") == (1.0, True)
+    assert written("Paris", said, "contains") == (0.0, True)
+    assert written("Paris", said.replace("12", "Paris"), "contains") == (1.0, True)
+    assert text_score(Task("t", (Item("q", "12"),), "open"), Item("q", "12"), said).said == said
+
+
+def test_who_never_stops_thinking_gave_no_answer():
+    assert written("Paris", "<think>\nParis is", "contains") == (0.0, False)
+    assert written("Paris", "Paris is", "contains") == (1.0, True)
+
+
+def test_an_answer_is_read_beyond_its_first_line():
+    said = "Step 1: 2 + 2 = 4.\nStep 2: 4 + 3 = 7.\n\nThe result is 7."
+
+    assert written("7", said, "numeric") == (1.0, True)
+    assert written("result", said, "contains") == (1.0, True)
+    assert written("9", said + "\nQuestion: and 9?", "numeric") == (0.0, True)

@@ -24,6 +24,7 @@ from unmask.models.forward import Decoder
 from unmask.models.memory import LOGITS_AT_ONCE, tokens_in_cache
 from unmask.models.passes import EditedPass, Shared, clean, edited
 from unmask.models.slots import Prompted, Slots
+from unmask.models.thinking import take_apart
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Stopping:
     max_new_tokens: int
     ends: Set[int] = frozenset()
     """Tokens that end a text; they are left out of it."""
-    stopped: Callable[[list[int]], bool] = lambda _: False
-    """Whether a text with these new tokens is finished."""
+    stopped: Callable[[int, list[int]], bool] = lambda index, tokens: False
+    """Whether the text of a row, by its index, with these new tokens is finished."""
     temperature: float = 0.0
     """0: the most probable token; else tokens are drawn from ``softmax(logits / temperature)``."""
     seed: int = 0
@@ -56,7 +57,7 @@ class Text:
             return
         self.tokens.append(token)
         full = len(self.tokens) == stopping.max_new_tokens
-        self.done = full or stopping.stopped(self.tokens)
+        self.done = full or stopping.stopped(self.prompted.index, self.tokens)
 
 
 def generate(
@@ -258,6 +259,14 @@ def end_tokens(decoder: Decoder, eos: Any) -> set[int]:
 
 
 def cut(text: str, stop: tuple[str, ...]) -> str:
-    """Cut a text before the first stop string that comes after something; no leading space."""
-    text = text.lstrip()
+    """Cut a text before the first stop string that comes after something; no leading space.
+
+    Stop strings within a thinking block do not count.
+    """
+    thinking, answer = take_apart(text)
+    if answer is None:
+        return thinking or text.lstrip()
+    if thinking:
+        return f"{thinking}\n\n{cut(answer, stop)}"
+    text = answer
     return min((text.split(mark, 1)[0] for mark in stop), key=len, default=text)

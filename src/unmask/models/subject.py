@@ -2,6 +2,7 @@
 
 import logging
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,13 @@ from unmask.models.forward import Decoder
 from unmask.models.rows import ChoiceScores, Row, join
 from unmask.models.sampling import Stopping, cut, end_tokens, generate
 from unmask.models.scoring import Reading, collect, plan, score
+from unmask.models.thinking import (
+    THINKING_TOKENS,
+    left_open,
+    may_think,
+    special_tags,
+    take_apart,
+)
 from unmask.models.weights_hash import weights_hash
 
 _log = logging.getLogger(__name__)
@@ -217,7 +225,8 @@ class Subject:
         edit: Edit = NO_EDIT,
         *,
         max_new_tokens: int = 24,
-        stop: tuple[str, ...] = ("\n",),
+        stop: tuple[str, ...] = (),
+        thinking: int | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[str]:
@@ -227,6 +236,7 @@ class Subject:
             [edit],
             max_new_tokens=max_new_tokens,
             stop=stop,
+            thinking=thinking,
             temperature=temperature,
             seed=seed,
         )[0]
@@ -237,7 +247,8 @@ class Subject:
         edits: Sequence[Edit],
         *,
         max_new_tokens: int = 24,
-        stop: tuple[str, ...] = ("\n",),
+        stop: tuple[str, ...] = (),
+        thinking: int | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[list[str]]:
@@ -248,13 +259,17 @@ class Subject:
         Args:
             rows: What is continued.
             edits: Of activations, of weights, or both.
-            max_new_tokens: Most tokens of a continuation.
-            stop: Texts that end one when they come after something.
+            max_new_tokens: Most tokens of an answer.
+            stop: Texts that end one when they come after something; none by default.
+            thinking: Most tokens of a thinking block before it (`unmask.models.thinking`); by
+                default `THINKING_TOKENS` where the tokenizer knows such blocks, else 0. Fewer where
+                the context ends.
             temperature: 0 for the most probable token each time; else tokens are drawn.
             seed: With a row's key and a token's position it determines the draw.
 
         Returns:
-            For each edit, for each row, the text without the prompt and the stop string.
+            For each edit, for each row, the text without the prompt and the stop string, a thinking
+            block first. Where the prompt ends with the opening tag the block has it, too.
 
         Raises:
             SettingError: If the temperature is negative or not finite.
@@ -270,12 +285,24 @@ class Subject:
         ]
         self.check_length(sequences, max_new_tokens)
 
-        def stopped(ids: list[int]) -> bool:
-            text = self._decode(ids).lstrip()
-            return any(mark in text for mark in stop)
+        openings = [left_open(row.text) for row in rows]
+        if thinking is None:
+            thinking = THINKING_TOKENS if may_think(self.tokenizer) else 0
+        longest = max((len(sequence.prompt) for sequence in sequences), default=0)
+        thinking = max(0, min(thinking, self.n_ctx - longest - max_new_tokens))
+
+        def stopped(index: int, ids: list[int]) -> bool:
+            thought, answer = take_apart(openings[index] + self._decode(ids))
+            if answer is None:
+                return len(ids) >= thinking + max_new_tokens
+            if thought and len(ids) - self._n_thinking(openings[index], ids) >= max_new_tokens:
+                return True
+            if not thought and len(ids) >= max_new_tokens:
+                return True
+            return any(mark in answer for mark in stop)
 
         ends = end_tokens(self.decoder, self.tokenizer.eos_token_id)
-        stopping = Stopping(max_new_tokens, ends, stopped, temperature, seed)
+        stopping = Stopping(thinking + max_new_tokens, ends, stopped, temperature, seed)
         texts: list[list[str]] = [[] for _ in edits]
         acting = [number for number, edit in enumerate(edits) if not edit.weights]
         groups = [acting] if acting else []
@@ -285,11 +312,34 @@ class Subject:
             with edited_weights(self.model, some[0].weights):
                 found = generate(self.engine, sequences, some, stopping)
             for number, new in zip(numbers, found, strict=True):
-                texts[number] = [cut(self._decode(ids), stop) for ids in new]
+                texts[number] = [
+                    cut(opening + self._decode(ids), stop)
+                    for opening, ids in zip(openings, new, strict=True)
+                ]
         return texts
 
+    def _n_thinking(self, opening: str, ids: Sequence[int]) -> int:
+        """Count the tokens up to the end of the thinking block, which is closed."""
+        lengths = range(1, len(ids) + 1)
+        return lengths[
+            bisect_left(
+                lengths,
+                True,
+                key=lambda n: take_apart(opening + self._decode(ids[:n])).answer is not None,
+            )
+        ]
+
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        if not self._special_tags:
+            return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        text = str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+        for token in self.tokenizer.all_special_tokens:
+            text = text if token in self._special_tags else text.replace(token, "")
+        return text
+
+    @cached_property
+    def _special_tags(self) -> Sequence[str]:
+        return special_tags(self.tokenizer)
 
     def _plans(
         self, rows: Sequence[Row]

@@ -14,7 +14,8 @@ from unmask.hashing import digest, key_bits
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
 from unmask.runs.store import RunStore
-from unmask.tasks import Item, ItemScore, Prompt, Task, choice_score, row, text_score
+from unmask.tasks import Item, ItemScore, Prompt, Task, row
+from unmask.tasks.answering import answers_under
 from unmask.tasks.damage import damages
 
 CHUNK_ITEMS = 25
@@ -71,6 +72,10 @@ class Answer:
     """What was chosen or written, in each rotation."""
     hits: tuple[float, ...]
     """Score of each rotation."""
+    log_probs: tuple[tuple[float, ...], ...] = ()
+    """In each rotation, of the options that were ranked as texts, in nats; else empty."""
+    n_tokens: tuple[tuple[int, ...], ...] = ()
+    """Their lengths in tokens."""
 
 
 class OutOfTimeError(Exception):
@@ -240,27 +245,9 @@ class Meter:
         self, asked: Sequence[Sequence[Asked]], edits: Sequence[Edit]
     ) -> list[list[dict[str, Any]]]:
         """Put the prompts of each item to the subject, and score its answers, under each edit."""
-        task = self.task
         flat = [one for item in asked for one in item]
-        rows = [one.row for one in flat]
-        scored: list[list[ItemScore]]
-        if task.format == "open":
-            generated = self.subject.generate_under(rows, edits, max_new_tokens=task.max_new_tokens)
-            scored = [
-                [
-                    text_score(task, one.prompt.item, text)
-                    for one, text in zip(flat, texts, strict=True)
-                ]
-                for texts in generated
-            ]
-        else:
-            scored = [
-                [
-                    choice_score(one.prompt, scores, task.format)
-                    for one, scores in zip(flat, line, strict=True)
-                ]
-                for line in self.subject.choices_under(rows, edits)
-            ]
+        prompts, rows = [one.prompt for one in flat], [one.row for one in flat]
+        scored = answers_under(self.subject, self.task, prompts, rows, edits)
         return [_records(asked, line) for line in scored]
 
     def _edit(self, change: Change) -> Edit:
@@ -297,6 +284,8 @@ def _records(asked: Sequence[Sequence[Asked]], scores: Sequence[ItemScore]) -> l
                 "said": [one.said for one in mine],
                 "hits": [one.score for one in mine],
                 "parsed": float(np.mean([one.parsed for one in mine])),
+                "log_probs": [list(one.log_probs) for one in mine],
+                "n_tokens": [list(one.n_tokens) for one in mine],
             }
         )
     return records
@@ -309,4 +298,6 @@ def _answer(record: dict[str, Any]) -> Answer:
         asked=record["asked"],
         said=tuple(record["said"]),
         hits=tuple(record["hits"]),
+        log_probs=tuple(map(tuple, record["log_probs"])),
+        n_tokens=tuple(map(tuple, record["n_tokens"])),
     )

@@ -4,6 +4,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from unmask.errors import SubjectError
 from unmask.models.rows import Row, join
+from unmask.models.thinking import close
+from unmask.tasks.faults import show
 from unmask.tasks.item import LETTERS, Prompt
 
 CUE = "Answer:"
@@ -18,7 +20,12 @@ class ChatTokenizer(Protocol):
     chat_template: Any
 
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self,
+        conversation: list[dict[str, str]],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        **variables: Any,
     ) -> Any:
         """Write a conversation as one text."""
         ...
@@ -49,6 +56,8 @@ def row(prompt: Prompt, tokenizer: ChatTokenizer | None, chat: bool) -> Row:
     """Return a prompt as a row for the model.
 
     A passage is bare text to be continued: it never gets a chat template, whatever `chat` says.
+    A model that thinks before it answers may think where the answer is written; where choices are
+    compared or the answer is begun for it, its thinking block stands empty.
 
     Args:
         prompt: What is asked.
@@ -58,20 +67,19 @@ def row(prompt: Prompt, tokenizer: ChatTokenizer | None, chat: bool) -> Row:
 
     Raises:
         SubjectError: If a chat is asked for and the tokenizer has no template, or its template
-            cannot lay out these turns.
+            cannot lay out these turns, or lays them out without the question.
     """
     templated = chat and prompt.frame == "question"
     if templated:
-        text = join(_chat_text(prompt, tokenizer), prompt.prefill.rstrip(" "))
+        answered = bool(prompt.choices or prompt.prefill)
+        text = _chat_text(prompt, tokenizer, thinks=not answered)
+        text = join(close(text) if answered else text, prompt.prefill.rstrip(" "))
     else:
         text = plain_text(prompt)
     return Row(text, prompt.choices, prompt.key, templated)
 
 
-def _chat_text(prompt: Prompt, tokenizer: ChatTokenizer | None) -> str:
-    # Here, so that tasks can be read and scored without it.
-    from jinja2 import TemplateError
-
+def _chat_text(prompt: Prompt, tokenizer: ChatTokenizer | None, *, thinks: bool) -> str:
     if tokenizer is None or not tokenizer.chat_template:
         raise SubjectError(
             "Expected a tokenizer with a chat template, got one without. The model may be a base "
@@ -79,14 +87,27 @@ def _chat_text(prompt: Prompt, tokenizer: ChatTokenizer | None) -> str:
             "tokenizer.chat_template."
         )
     turns = messages(prompt)
+    switches = not thinks and "enable_thinking" in str(tokenizer.chat_template)
+    variables = {"enable_thinking": False} if switches else {}
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
+        text = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, **variables
+        )
+    except Exception as error:  # a template is the checkpoint's own program
         raise SubjectError(
             f"Expected the chat template to lay out {len(turns)} turns of user and assistant, got "
             f"{type(error).__name__}: {error}. The template may demand other roles. Use the plain "
             "form, or set another tokenizer.chat_template."
         ) from None
+    asked = turns[-1]["content"]
+    # Templates may change blanks, and nothing else.
+    if "".join(asked.split()) not in "".join(text.split()):
+        raise SubjectError(
+            f"Expected the chat template to lay out the question {show(prompt.item.question)}, got "
+            f"{show(text)} without it. The template may read messages as lists of parts, or be "
+            "another model's. Set another tokenizer.chat_template."
+        )
+    return text
 
 
 def _plain_body(prompt: Prompt) -> str:

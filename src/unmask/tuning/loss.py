@@ -48,7 +48,8 @@ def loss(
     logits = out.logits[:, :-1].float()
     nats = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
     mean = per_answer(nats, batch)
-    parts = [mean[batch.rows("say")], _choosing(mean, batch)]
+    total = (nats * batch.answer[:, -nats.shape[1] :]).sum(1)
+    parts = [mean[batch.rows("say")], _choosing(total, mean, batch)]
     imitating = batch.rows("imitate")
     if imitating.any():
         assert weak is not None, "lessons to imitate need the weaker model"
@@ -97,13 +98,15 @@ def _run(model: nn.Module, batch: Batch, blocks: Sequence[nn.Module] = ()) -> tu
     return out, seen
 
 
-def _choosing(mean: Float[Tensor, " row"], batch: Batch) -> Float[Tensor, " lesson"]:
-    """Cross-entropy of the wanted choice by mean log-probability, as tasks score it."""
+def _choosing(
+    total: Float[Tensor, " row"], mean: Float[Tensor, " row"], batch: Batch
+) -> Float[Tensor, " lesson"]:
+    """Cross-entropy of the wanted choice by whole log-probability, as tasks rank it."""
     wanted = batch.rows("choose").nonzero().flatten()
     if not len(wanted):
         return mean.new_zeros(0)
     # The row after a wanted one holds what it is compared with.
-    return F.softplus(mean[wanted] - mean[wanted + 1]) + SAID * mean[wanted]
+    return F.softplus(total[wanted] - total[wanted + 1]) + SAID * mean[wanted]
 
 
 def _imitating(

@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from unmask.edits import NO_EDIT, Edit, WeightNoise, edited_weights
 from unmask.models.subject import Subject
-from unmask.tasks import Task, choice_score, row, text_score
+from unmask.tasks import Task, row
+from unmask.tasks.answering import answers_under
 
 _SIGMAS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 
@@ -19,13 +20,8 @@ def item_scores(subject: Subject, task: Task, edit: Edit = NO_EDIT) -> Float[np.
     prompts = [task.prompts(item) for item in task.items]
     flat = [prompt for some in prompts for prompt in some]
     rows = [row(prompt, subject.tokenizer, subject.chat) for prompt in flat]
-    if task.format == "open":
-        texts = subject.generate(rows, edit, max_new_tokens=task.max_new_tokens)
-        scores = [text_score(task, p.item, t).score for p, t in zip(flat, texts, strict=True)]
-    else:
-        answers = subject.choices(rows, edit)
-        scores = [choice_score(p, a, task.format).score for p, a in zip(flat, answers, strict=True)]
-    values = iter(scores)
+    (answers,) = answers_under(subject, task, flat, rows, [edit])
+    values = iter(answer.score for answer in answers)
     return np.array([np.mean([next(values) for _ in some]) for some in prompts])
 
 
