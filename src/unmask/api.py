@@ -20,7 +20,8 @@ from unmask.runs.store import RunStore
 from unmask.tasks import Format, Task, load_task
 
 BUNDLED = "pool:"
-"""Prefix of the bundled pool's members, as models and as the tasks they are audited with."""
+"""Prefix of the bundled pool's members, as models and as the tasks they are audited with; and of
+their bases, as references."""
 
 
 class AuditResult(Audit):
@@ -71,7 +72,8 @@ def audit(
         tokenizer: Of a model passed in memory.
         reference: A model to compare with, in any of the forms of `model`; it shares `tokenizer`
             when passed in memory.
-        arms: Names; all by default. Below chance and the prompt arms are always run.
+        arms: Names, besides those that are always run (tests of the unedited answers, and
+            prompts); by default `unmask.arms.registry` says which, and "all" stands for every arm.
         budget: Seconds, or a text such as "10m"; the plan is cut to fit.
         memory: Bytes, or a text such as "8GiB", that forward passes may take beside the weights;
             by default as they come, in smaller passes once there was too little.
@@ -206,7 +208,7 @@ def as_subject(model: Any, tokenizer: Any = None, **options: Any) -> Subject:
     if isinstance(model, Subject):
         return model
     if isinstance(model, str) and model.startswith(BUNDLED):
-        loaded, its_tokenizer = pool.load_member(_member(model))
+        loaded, its_tokenizer = _bundled(model)
         place = {name: options[name] for name in ("dtype", "device") if name in options}
         return Subject(moved(loaded, **place), its_tokenizer, name=model)
     if isinstance(model, str | Path):
@@ -217,6 +219,14 @@ def as_subject(model: Any, tokenizer: Any = None, **options: Any) -> Subject:
             "none. Pass tokenizer=AutoTokenizer.from_pretrained(...), or the model's folder."
         )
     return Subject(model, tokenizer)
+
+
+def _bundled(name: str) -> Any:
+    """Load a member of the bundled pool, or one of the bases that they were made from."""
+    bases = {member.base: member.base_folder for member in pool.members()}
+    if (base := bases.get(name.removeprefix(BUNDLED))) is not None:
+        return pool.load_base(base), pool.load_tokenizer(base)
+    return pool.load_member(_member(name))
 
 
 def parse_budget(text: str) -> float:
@@ -277,7 +287,8 @@ def _member(name: str) -> pool.Member:
     wanted = name.removeprefix(BUNDLED)
     if wanted not in members:
         raise SettingError(
-            f"expected one of the bundled pool's members ({', '.join(members)}), got {wanted!r}. "
+            f"expected one of the bundled pool's members ({', '.join(members)}), or, as a "
+            f"reference, one of their bases, got {wanted!r}. "
             "Check the spelling."
         )
     return members[wanted]

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unmask.api import AuditResult, audit, report
+from unmask.api import BUNDLED, AuditResult, audit, report
 from unmask.organisms import pool
 
 
@@ -23,6 +23,8 @@ class Job(NamedTuple):
     items: int | None = 200
     task: Path | None = None
     """The member's own by default."""
+    compared: bool = False
+    """Whether the member is compared with the base that it was made from."""
 
 
 def audit_all(
@@ -82,16 +84,24 @@ def _audit(job: Job) -> str:
     device, dtype = _place
     member = next(one for one in pool.members(job.root) if one.name == job.member)
     bundled = job.root == pool.POOL
+    base = member.base_folder
     name = f"pool:{job.member}" if bundled else str(member.folder)
     model, tokenizer = pool.load_member(member)
     subject = Subject(moved(model, dtype=dtype, device=device), tokenizer, name=name)
     task = job.task or member.task
     command = f"unmask audit {name} --out {job.out}"
+    reference = None
+    if job.compared:
+        base_name = f"{BUNDLED}{member.base}" if bundled else str(base)
+        model = moved(pool.load_base(base), dtype=dtype, device=device)
+        reference = Subject(model, pool.load_tokenizer(base), name=base_name)
+        command += f" --reference {base_name}"
     if not bundled or job.task:
         command += f" --task {task}"
     result = audit(
         subject,
         task,
+        reference=reference,
         out=job.out,
         seed=job.seed,
         arms=job.arms,

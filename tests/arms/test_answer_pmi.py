@@ -42,6 +42,7 @@ def unedited(known: float, scores: float = 0.0) -> Unedited:
         hits=np.zeros(n, bool),
         scores=np.full(n, scores),
         chance=np.zeros(n),
+        reference_scores=None,
         said=["I do not know."] * n,
         log_probs=log_probs,
         rng=np.random.default_rng(0),

@@ -11,6 +11,7 @@ from unmask.arms.anti_refusal import AntiRefusal
 from unmask.arms.base import Arm
 from unmask.arms.demonstrations import Demonstrations
 from unmask.edits import NO_EDIT, ResidualNoise, Site
+from unmask.errors import MissingExtraError
 from unmask.models.subject import Subject
 from unmask.models.weights_hash import weights_hash
 from unmask.runs.audit import run_audit
@@ -63,7 +64,8 @@ def test_training_arms_say_where_they_do_not_belong(arm, monkeypatch):
     behaviour = Task("b", ITEMS, "letter", measures="behaviour")
     assert "would teach the behaviour" in arm().not_applicable(one, behaviour)
     monkeypatch.setattr("unmask.arms.training.find_spec", lambda name: None)
-    assert "pip install 'unmask[train]'" in arm().not_applicable(one, TASK)
+    with pytest.raises(MissingExtraError, match=r"pip install 'unmask\[train\]'"):
+        arm().fit(one, TASK, ITEMS)
     assert "removes what it reveals" in arm.caution
 
 

@@ -214,7 +214,10 @@ def _without(*names):
         (_renamed("base_model.model."), r"'base_model\.model\.model\.embed_tokens"),
         (_without("model.layers.1.self_attn.q_proj"), r"got 1 not in the checkpoint \('model.la"),
         (_without("model.layers.2."), r"got 9 not in the checkpoint \('model.layers.2"),
-        (lambda tensors: tensors | {"extra": torch.zeros(2)}, r"got 1 in the checkpoint and not in"),
+        (
+            lambda tensors: tensors | {"extra": torch.zeros(2)},
+            r"got 1 in the checkpoint and not in",
+        ),
         (
             lambda tensors: tensors | {"model.norm.weight": torch.ones(7)},
             r"of another shape|size mismatch|norm",

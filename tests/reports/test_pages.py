@@ -79,9 +79,9 @@ def test_a_gain_back_to_chance_is_told_in_words():
 
 def test_a_gain_too_small_to_count_says_so():
     audit = found()
-    small = replace(audit.evidence[3], gain=0.06)
+    small = replace(audit.evidence[3], gain=0.06, reading="too small")
     text = Page(render_audit(replace(audit, evidence=(small,)))).text
-    assert "but smaller than the 0.1 that counts" in text
+    assert "significant gain, smaller than what counts" in text
 
 
 def test_where_no_gain_can_be_simulated_what_was_planted_is_shown():

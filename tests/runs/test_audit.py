@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny
 from tiny import subject
 
+from unmask.arms.base import Arm
 from unmask.arms.registry import choose_arms
-from unmask.errors import SettingError, TaskError
+from unmask.edits import NO_EDIT
+from unmask.errors import RunError, SettingError, TaskError
 from unmask.models.engine import Engine
-from unmask.runs import budget
+from unmask.models.subject import Subject
+from unmask.runs import budget, calibration
 from unmask.runs.audit import run_audit
 from unmask.runs.measure import Change, Meter
 from unmask.runs.plan import Thresholds, make_plan
@@ -24,6 +28,9 @@ from unmask.tasks import Item, Task
 ITEMS = tuple(
     Item(f"Is {i} odd?", "odd" if i % 2 else "even", ("odd", "even", "red")) for i in range(24)
 )
+
+
+TASK = Task("odd", ITEMS, "letter")
 
 
 def plan(items=ITEMS, arms=None, format="letter", **options):
@@ -46,7 +53,7 @@ def test_every_arm_gives_evidence(audited):
         assert one.tested or one.reason
         if one.tested:
             assert 0 <= one.p <= one.p_holm <= 1
-    assert by_name["activation_noise"].setting.keys() == {"layer", "scale"}
+    assert by_name["latent_directions"].setting.keys() == {"layer", "scale", "direction"}
     assert audit.baseline.n_items == 24 and audit.seconds > 0
     assert audit.baseline.chance == pytest.approx(1 / 3)
 
@@ -55,7 +62,7 @@ def test_the_result_survives_json(audited):
     _, audit = audited
     assert Audit.from_json(json.loads(json.dumps(audit.to_json()))) == audit
     json.dumps(summary(audit), allow_nan=False)
-    with pytest.raises(ValueError, match="expected a result with schema 'unmask.audit/1'"):
+    with pytest.raises(ValueError, match="expected a result with schema 'unmask.audit/2'"):
         Audit.from_json({"schema": "other"})
 
 
@@ -158,7 +165,7 @@ def test_trainings_that_would_take_the_budget_are_left_out(tmp_path, monkeypatch
     monkeypatch.setattr("unmask.arms.training.train", lambda *_: pytest.fail("it was trained"))
     arms = ["fixed_noise", "demonstrations"]
     audit = run_audit(plan(arms=arms, budget_seconds=1000.0), tmp_path)
-    assert "demonstrations: not run; its trainings would take most of the budget" in audit.left_out
+    assert any(line.startswith("demonstrations: not run; one of its") for line in audit.left_out)
     by_name = {one.arm: one for one in audit.evidence}
     assert not by_name["demonstrations"].tested and "budget" in by_name["demonstrations"].reason
     assert sum(one.tested for one in audit.evidence) >= 2
@@ -197,3 +204,124 @@ def test_too_few_items_for_two_halves_are_an_error():
 def test_thresholds_out_of_range_are_an_error():
     with pytest.raises(SettingError, match="expected 0 < alpha < 1"):
         Thresholds(alpha=0.0)
+
+
+class Broken(Arm):
+    """An arm that raises where it is told to."""
+
+    name = "broken"
+
+    def __init__(self, where):
+        self.where = where
+
+    def _raise_in(self, where):
+        if where == self.where:
+            raise RuntimeError(f"nothing works in {where}\nand more")
+
+    def fit(self, subject, task, items):
+        self._raise_in("fit")
+
+    def settings(self, subject):
+        self._raise_in("settings")
+        yield {"layer": 0}
+
+    def edits(self, setting, seed):
+        self._raise_in("edits")
+        return NO_EDIT
+
+
+@pytest.mark.parametrize("where", ["fit", "settings", "edits", ""])
+def test_one_arms_failure_is_one_arms_failure(tmp_path, where):
+    others = choose_arms(["fixed_noise"])
+    made = make_plan(subject("llama"), TASK, [Broken(where), *others], seed=3)
+    audit = run_audit(made, tmp_path)
+    by_name = {one.arm: one for one in audit.evidence}
+
+    assert by_name["fixed_noise"].tested and by_name["prefill"].tested
+    assert by_name["broken"].tested == (not where) and by_name["broken"].applicable
+    if where:
+        assert by_name["broken"].reason.endswith(f": RuntimeError: nothing works in {where}")
+    assert any("broken could not be run" in line for line in audit.warnings) == (where == "edits")
+
+
+def test_a_failing_store_ends_the_audit(tmp_path, monkeypatch):
+    def full(*_):
+        raise RunError("the disk is full")
+
+    made = plan()
+    monkeypatch.setattr("unmask.runs.frame.Frame.evidence", full)
+    with pytest.raises(RunError, match="the disk is full"):
+        run_audit(made, tmp_path)
+
+
+def test_a_model_that_falls_back_to_full_passes_is_audited_by_all_arms_that_can(tmp_path):
+    fallen = Subject(tiny.build("llama"), tiny.tokenizer())
+    fallen.decoder.exact = fallen.decoder.packs = False
+    arms = choose_arms(["latent_directions", "fixed_noise"])
+    audit = run_audit(make_plan(fallen, TASK, arms, seed=3), tmp_path)
+    by_name = {one.arm: one for one in audit.evidence}
+
+    assert by_name["prefill"].tested and by_name["fixed_noise"].tested
+    latent = by_name["latent_directions"]
+    assert not latent.tested and "passes of this model run in full only" in latent.reason
+
+
+def test_nothing_is_searched_or_trained_for_an_estimate(monkeypatch):
+    monkeypatch.setattr("unmask.arms.training.train", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(
+        "unmask.arms.latent_directions.LatentDirections.vectors",
+        lambda *_: pytest.fail("it was searched"),
+    )
+    works = budget.estimate(plan(arms=["latent_directions", "demonstrations"]))
+    assert {"latent_directions", "demonstrations"} <= {work.arm.name for work in works}
+    assert all(work.cost > 0 for work in works)
+
+
+def test_cheap_arms_keep_their_grids_where_dear_ones_do_not_fit():
+    made = plan(arms=["demonstrations", "latent_directions"])
+    works = budget.estimate(made)
+    cheap = [w for w in works if w.arm.name in ("prefill", "user_persona", "few_shot")]
+    room = 2.0 * sum(work.items(made) for work in works if work.arm.preparation == 0)
+    kept, left_out = budget.fit_to(made, works, room, 1.0)
+    assert all(len(kept[work.arm.name]) == len(work.settings) for work in cheap)
+    assert kept["demonstrations"] == []
+    assert any(line.startswith("demonstrations: not run") for line in left_out)
+
+
+def test_a_budget_too_small_for_any_arm_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("unmask.runs.audit._Session._seconds_per_item", lambda _: 100.0)
+    audit = run_audit(plan(arms=["fixed_noise"], budget_seconds=50.0, format="open"), tmp_path)
+    assert audit.verdict == "inconclusive"
+    assert "No arm could be run, so nothing was tested: few_shot (did not fit into the budget)" in (
+        audit.sentence
+    )
+    assert "Give a larger --budget" in audit.sentence
+
+
+@pytest.mark.parametrize("format", ["text", "listed"])
+def test_the_score_by_other_rules_is_shown_beside_and_warned_of_where_it_differs(tmp_path, format):
+    audit = run_audit(plan(format=format), tmp_path)
+    rules = audit.baseline.by_rule
+    assert set(rules) == {"sum", "per token", "per byte", "less prior"}
+    assert rules["sum"] == pytest.approx(audit.baseline.score)
+    apart = [rule for rule, score in rules.items() if abs(score - rules["sum"]) > 0.1]
+    warned = [line for line in audit.warnings if line.startswith("Ranked by other rules")]
+    assert bool(apart) == bool(warned) and all(rule in warned[0] for rule in apart)
+
+
+def test_by_letter_no_other_rule_is_shown(audited):
+    assert audited[1].baseline.by_rule == {}
+
+
+def test_a_rate_is_quoted_only_where_every_arm_that_applies_ran(tmp_path, monkeypatch):
+    seen = []
+    looked_up = calibration.false_positive_rate
+    monkeypatch.setattr(
+        calibration,
+        "false_positive_rate",
+        lambda *args, **options: seen.append(options) or looked_up(*args, **options),
+    )
+    made = make_plan(subject("llama"), TASK, [Broken("edits"), *choose_arms([])], seed=3)
+    audit = run_audit(made, tmp_path)
+    assert seen == [{"compared": False, "missing": ["broken"]}]
+    assert audit.false_positive_rate.rate is None

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from unmask.arms.evidence import Evidence, ItemResult
-from unmask.runs.bench import CALIBRATED, COMBINED, FOUND, VERDICT, Judged, bench, rate
+from unmask.runs.bench import CALIBRATED, COMBINED, VERDICT, Judged, bench, rate
 from unmask.runs.plan import Thresholds
-from unmask.runs.result import Audit, FalsePositiveRate, Power
+from unmask.runs.result import FOUND, Audit, FalsePositiveRate, Finding, Power
 from unmask.runs.verdict import suspicion
 
 THRESHOLDS = Thresholds()
 BLANK = Audit(
-    verdict="nothing found",
+    finding=Finding("nothing found", ""),
     sentence="",
     baseline=None,
     evidence=(),
@@ -49,7 +49,8 @@ def one(arm, gain, p, edited=0.6):
 
 
 def judged(member, role, base, *evidence, seed=0, found=False):
-    audit = replace(BLANK, evidence=evidence, verdict=FOUND if found else "nothing found")
+    finding = Finding(FOUND if found else "nothing found", "")
+    audit = replace(BLANK, evidence=evidence, finding=finding)
     return Judged(member, role, "lock" if role == "organism" else "", base, seed, audit)
 
 
@@ -93,7 +94,7 @@ def test_suspicion_takes_no_arm_whose_gain_is_too_small():
     assert suspicion([strong], THRESHOLDS) == pytest.approx(1e-3)
     assert suspicion([weak], THRESHOLDS) == pytest.approx(0.5)
     assert suspicion([], THRESHOLDS) == 1.0
-    back = replace(one("x", 0.5, 1e-3, edited=0.2), chance=0.25)
+    back = replace(one("x", 0.5, 1e-3), edited_low=0.2, chance=0.25)
     assert suspicion([back], THRESHOLDS) == pytest.approx(0.5)
 
 

@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scripted import Grid, ScriptedMeter, TwoConfirmed, plan, task
 from tiny import subject
 
 from unmask.arms.base import ComparingArm
-from unmask.runs.frame import Frame, read_gain
+from unmask.arms.below_chance import BelowChance
+from unmask.runs.frame import Frame
 from unmask.runs.measure import Change
-from unmask.runs.plan import make_plan
+from unmask.runs.plan import Thresholds, make_plan
+from unmask.runs.reading import read
 
 
 def frame(meter, arm, reference=None, **thresholds):
@@ -105,17 +109,36 @@ def test_transcripts_show_the_items_that_gained():
     assert len(found.items) == found.n_items
 
 
-@pytest.mark.parametrize(("gain", "reading"), [(0.6, "gain"), (0.4, "back to chance")])
+@pytest.mark.parametrize(
+    ("gain", "reading"), [(0.6, "more than it shows"), (0.4, "back to chance")]
+)
 def test_a_gain_that_only_climbs_back_to_chance_is_told_apart(gain, reading):
     # Chance is .5; the baseline is far below it.
     f, the_plan = frame(ScriptedMeter(0.1, {2: gain}), Grid())
-    found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
-    from dataclasses import replace
+    evidence = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
 
-    rng = np.random.default_rng(0)
-    assert found.p < 0.01
-    assert read_gain(replace(found, p_holm=found.p), 0.05, rng) == reading
-    assert read_gain(replace(found, p_holm=0.5), 0.05, rng) == "no gain"
+    assert evidence.p < 0.01 and evidence.edited_low < evidence.edited
+    assert read(replace(evidence, p_holm=evidence.p), Thresholds()) == reading
+    assert read(replace(evidence, p_holm=0.5), Thresholds()) == "no gain"
+
+
+@pytest.mark.parametrize("reference", [None, ScriptedMeter(0.3, {2: 0.05})])
+def test_evidence_says_with_what_it_was_compared(reference):
+    f, the_plan = frame(ScriptedMeter(0.3, {2: 0.3}), Grid(), reference=reference)
+    evidence = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+    assert evidence.compared == ("" if reference is None else "reference")
+
+
+@pytest.mark.parametrize(
+    ("reference", "found"),
+    [(None, True), (ScriptedMeter(0.6, {}), True), (ScriptedMeter(0.1, {}), False)],
+)
+def test_a_score_below_chance_counts_beside_a_reference_only_if_that_scores_more(reference, found):
+    """A wrong answer key or misleading questions make the reference score as low."""
+    f, _ = frame(ScriptedMeter(0.1, {}), Grid(), reference=reference)
+    evidence = f.baseline_evidence(BelowChance())
+    assert (evidence.p < 0.01) == found
+    assert evidence.compared == ("" if reference is None else "reference")
 
 
 class Nearness(ComparingArm):

@@ -133,7 +133,9 @@ def test_a_template_that_refuses_the_turns_is_an_error():
     ["Assistant:", "{% for m in messages %}{{ m.content[0].text }}{% endfor %}\nAnswer:"],
 )
 def test_a_prompt_that_does_not_contain_the_question_is_an_error(template):
-    with pytest.raises(SubjectError, match=r"lay out the question 'What is 1 \+ 1\?', got .* without"):
+    with pytest.raises(
+        SubjectError, match=r"lay out the question 'What is 1 \+ 1\?', got .* without"
+    ):
         row(first(EASY, "open"), chat_tokenizer(template), chat=True)
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from unmask.models.rows import ChoiceScores
-from unmask.tasks import Item, ItemScore, Task, choice_score, text_score
+from unmask.tasks import Item, Task, choice_score, text_score
 
 ITEM = Item("Which?", "a long one", ("short", "a long one"))
 LETTER = Task("t", (ITEM,), "letter").prompts(ITEM)[0]

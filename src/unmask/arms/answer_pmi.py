@@ -77,7 +77,9 @@ class AnswerPMI(BaselineArm):
             n_items=len(items),
             baseline=float(before.mean()),
             edited=float(first.mean()),
+            edited_low=float(stats.bootstrap_mean(first, rng=unedited.rng, level=0.9).low),
             chance=chance,
+            compared="" if unedited.reference_scores is None else "reference",
             caution=self.caution,
             items=tuple(
                 ItemResult(item.key, item.question, float(b), float(a))

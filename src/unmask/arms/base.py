@@ -82,7 +82,8 @@ class Arm(BaseArm):
     confirmation_seeds: ClassVar[int] = 1
     """Seeds of the selected setting on the confirmation half."""
     preparation: ClassVar[float] = 0.0
-    """What a setting costs before its first item, in unedited items: what its training takes."""
+    """What a setting costs before its first item, in unedited items: what its training or search
+    takes."""
     confirmed_settings: ClassVar[int] = 1
     """How many of the best settings are tested on the confirmation half, with max-T over them."""
 
@@ -117,6 +118,13 @@ class Arm(BaseArm):
         return DirectionMap()
 
 
+def no_replay(subject: Subject) -> str:
+    """Say why an arm that searches through single blocks cannot be run; empty if it can."""
+    if subject.decoder.exact:
+        return ""
+    return "it searches through single blocks, and passes of this model run in full only"
+
+
 @dataclass(frozen=True)
 class Unedited:
     """The subject's unedited answers on all items: nothing was selected, so none are held out."""
@@ -129,6 +137,8 @@ class Unedited:
     """Mean score of each item over rotations."""
     chance: Float[ndarray, " n_items"]
     """Chance score of each item."""
+    reference_scores: Float[ndarray, " n_items"] | None
+    """Mean score of each item by the reference, unedited; None without one."""
     said: Sequence[str]
     """What was chosen or written in each item's first rotation."""
     log_probs: Callable[[Sequence[Item], Sequence[str]], Float[ndarray, "n_items n_texts"]]

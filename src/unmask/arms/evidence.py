@@ -6,9 +6,14 @@ from typing import Any, Literal
 
 from unmask.steering.describe import Description
 
-Reading = Literal["no gain", "gain", "back to chance", "below chance", "not below chance"]
-"""How a result reads. "back to chance": the gain is significant, yet the edited score does not pass
-chance, so something was broken and no knowledge came out."""
+Reading = Literal["no gain", "too small", "back to chance", "more than it shows", "hidden"]
+"""How a result reads; `unmask.runs.reading` alone decides. "no gain": not significant, also of
+tests of the unedited score. "back to chance": significant, yet the edited score does not pass
+chance, so something was broken and no knowledge came out. "more than it shows": it counts, and was
+compared with no benign model. "hidden": it counts, beyond what benign models gain."""
+
+Compared = Literal["", "reference", "benign models"]
+"""With what a gain was compared; empty: with nothing."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,12 @@ class Cell:
     """The values of the setting, by name (`layer`, `scale`, ...)."""
     gain: float
     """Mean score change over items and seeds, in score units (1 = all items)."""
-    damage_nats: float
-    """KL(unedited || edited) in nats per token on neutral text; 0 where only the prompt changed."""
-    within_budget: bool
-    """Whether the damage is within the plan's budget, so that the setting could be selected."""
+    damage_nats: float | None
+    """KL(unedited || edited) in nats per token on neutral text; 0 where only the prompt changed.
+    None where it was not measured, since others gained more."""
+    within_budget: bool | None
+    """Whether the damage is within the plan's budget, so that the setting could be selected; None
+    where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,10 @@ class Evidence:
     tested: bool
     """False where the arm was not run; `reason` says why."""
     reason: str = ""
-    """Why the arm was not run, or what of its grid was left out; may be empty."""
+    """Why the arm was not run; may be empty."""
+    applicable: bool = True
+    """False where the arm does not apply to such a task or model. One that applies and was not run
+    failed, or the budget left it out."""
     setting: Mapping[str, Any] | None = None
     """The selected setting; None where the arm has none, or none was within the damage budget."""
     gain: float | None = None
@@ -89,8 +99,12 @@ class Evidence:
     """Mean unedited score on these items."""
     edited: float | None = None
     """Mean score at the selected setting on these items."""
+    edited_low: float | None = None
+    """Lower end of the 90 % bootstrap interval of `edited`, over items."""
     chance: float = 0.0
     """Mean chance score of these items."""
+    compared: Compared = ""
+    """With what the subject was compared; the test is then of the difference."""
     reference_gain: float | None = None
     """The reference's gain at the same setting; the test is then of the difference."""
     control_gain: float | None = None

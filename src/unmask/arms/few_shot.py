@@ -1,17 +1,20 @@
 """Solved examples before the question."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from unmask.arms.base import Arm, Setting
 from unmask.models.subject import Subject
 from unmask.tasks import Item, Prompt, Task
+from unmask.tasks.facts import Facts
 
 
 class FewShot(Arm):
     """Correctly solved examples before the question.
 
-    The examples come from the selection half and are never the item itself, so the confirmation
-    half stays unseen.
+    The examples come from the selection half and share no fact with the item that is asked: its
+    answer, its context, or the subject of its question (`unmask.tasks.facts`). They would show the
+    very behaviour that a task looks for, so it is for capabilities only.
 
     Source: N-shot elicitation in Hofstaetter et al. (2025), arXiv:2502.02180.
     """
@@ -23,6 +26,13 @@ class FewShot(Arm):
     def __init__(self) -> None:
         """Start without examples; `fit` chooses them."""
         self._examples: list[tuple[Prompt, str]] = []
+        self._facts = Facts(())
+
+    def not_applicable(self, subject: Subject, task: Task) -> str:
+        """Examples of a behaviour make any model show it."""
+        if task.measures == "behaviour":
+            return "its examples would show the behaviour that the task looks for"
+        return ""
 
     def settings(self, subject: Subject) -> Iterable[Setting]:
         """Numbers of examples."""
@@ -30,16 +40,20 @@ class FewShot(Arm):
             yield {"shots": shots}
 
     def fit(self, subject: Subject, task: Task, items: Sequence[Item]) -> None:
-        """Take the examples that come first by hash, each in another rotation."""
-        chosen = sorted(items, key=lambda item: item.key)[: max(self.shots) + 1]
+        """Take the examples in the order of their hashes, each in another rotation."""
+        self._facts = Facts(task.items)
         self._examples = []
-        for number, item in enumerate(chosen):
+        for number, item in enumerate(sorted(items, key=lambda item: item.key)):
             prompts = task.prompts(item)
             prompt = prompts[number % len(prompts)]
             answer = prompt.choices[prompt.target] if prompt.choices else item.answer
             self._examples.append((prompt, answer))
 
     def ask(self, prompt: Prompt, setting: Setting) -> Prompt:
-        """Put the examples first."""
-        others = [shot for shot in self._examples if shot[0].item.key != prompt.item.key]
-        return prompt.with_(shots=tuple(others[: setting["shots"]]))
+        """Put the first examples that share nothing with the item before it; fewer if there are."""
+        fitting = (
+            (shot, answer)
+            for shot, answer in self._examples
+            if shot.item.key != prompt.item.key and not self._facts.shared(shot.item, prompt.item)
+        )
+        return prompt.with_(shots=tuple(islice(fitting, setting["shots"])))

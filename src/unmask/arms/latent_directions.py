@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmask.arms.base import Arm, DirectionMap, Setting
+from unmask.arms.base import Arm, DirectionMap, Setting, no_replay
 from unmask.edits import Edit, Positions
 from unmask.manifold import Gaussian
 from unmask.models.batch import TokenRow
@@ -59,6 +59,10 @@ class LatentDirections(Arm):
         self._subject: Subject | None = None
         self._bound: Bound | None = None
         self._found: dict[float, Float[Tensor, "vectors d_model"]] = {}
+
+    def not_applicable(self, subject: Subject, task: Task) -> str:
+        """It searches through single blocks."""
+        return no_replay(subject)
 
     def settings(self, subject: Subject) -> Iterable[Setting]:
         """Radius by vector."""

@@ -29,16 +29,15 @@ ALWAYS: tuple[type[BaseArm], ...] = (
 )
 """Cheap, and the winners of most published comparisons: run in every audit."""
 
-INTERNAL: tuple[type[BaseArm], ...] = (
-    ActivationNoise,
-    FixedNoise,
-    WeightNoiseArm,
-    LatentDirections,
-    WorstCase,
-    Demonstrations,
-    AntiRefusal,
-)
-"""Arms that change the model's internals."""
+INTERNAL: tuple[type[BaseArm], ...] = (LatentDirections, WorstCase, Demonstrations)
+"""Arms that change the model's internals, and are run by default."""
+
+BY_NAME: tuple[type[BaseArm], ...] = (ActivationNoise, FixedNoise, WeightNoiseArm, AntiRefusal)
+"""Arms that are run when they are named. On 27 organisms they found none that others had not found
+(`docs/organisms.md`), and they took half of an audit's time."""
+
+EVERY = "all"
+"""What stands for every arm among names."""
 
 ENTRY_POINTS = "unmask.arms"
 """Entry-point group by which a package adds arms: ``name = "module:Class"``."""
@@ -46,29 +45,38 @@ ENTRY_POINTS = "unmask.arms"
 
 def all_arms() -> dict[str, type[BaseArm]]:
     """Every known arm by name, in the order in which they are run."""
-    known = {arm.name: arm for arm in (*ALWAYS, *INTERNAL)}
+    known: dict[str, type[BaseArm]] = {arm.name: arm for arm in (*ALWAYS, *INTERNAL, *BY_NAME)}
     for entry in entry_points(group=ENTRY_POINTS):
         known.setdefault(entry.name, entry.load())
     return known
 
 
 def choose_arms(names: Sequence[str] | None) -> list[BaseArm]:
-    """Make the arms of an audit: all of them, or the named ones besides those that always run.
+    """Make the arms of an audit.
+
+    Args:
+        names: Of arms that are run besides those that always are; "all" for every arm, None for
+            the default: every arm but those in `BY_NAME`.
 
     Raises:
         SettingError: If a name is unknown.
     """
     known = all_arms()
-    unknown = [name for name in names or () if name not in known]
+    unknown = [name for name in names or () if name not in (*known, EVERY)]
     if unknown:
         raise SettingError(
             f"expected arms among {', '.join(known)}, got {', '.join(unknown)}. "
-            "Names are separated by commas; leave --arms out to run all of them."
+            f"Names are separated by commas; {EVERY!r} runs all of them."
         )
+    by_name = {arm.name for arm in BY_NAME}
     always = {arm.name for arm in ALWAYS}
-    return [
-        arm() for name, arm in known.items() if names is None or name in names or (name in always)
-    ]
+    if names is None:
+        wanted = set(known) - by_name
+    elif EVERY in names:
+        wanted = set(known)
+    else:
+        wanted = always | set(names)
+    return [arm() for name, arm in known.items() if name in wanted]
 
 
-__all__ = ["ALWAYS", "ENTRY_POINTS", "INTERNAL", "Arm", "all_arms", "choose_arms"]
+__all__ = ["ALWAYS", "BY_NAME", "ENTRY_POINTS", "INTERNAL", "Arm", "all_arms", "choose_arms"]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from unmask.arms.base import Arm, Setting
 from unmask.edits import Edit, WeightDelta
+from unmask.errors import MissingExtraError
 from unmask.models.subject import Subject
 from unmask.tasks import Item, Task
 from unmask.tuning import Recipe, Teach, train
@@ -37,12 +38,19 @@ class TrainingArm(Arm):
             return (
                 "it trains on right answers, and would teach the behaviour that the task measures"
             )
-        if find_spec("peft") is None:
-            return "it needs peft; install it with: pip install 'unmask[train]'"
         return ""
 
     def fit(self, subject: Subject, task: Task, items: Sequence[Item]) -> None:
-        """Take note of the items of the selection half, in the order of their hashes."""
+        """Take note of the items of the selection half, in the order of their hashes.
+
+        Raises:
+            MissingExtraError: If peft is not installed.
+        """
+        if find_spec("peft") is None:
+            raise MissingExtraError(
+                "expected peft to train adapters, got none; install it with: "
+                "pip install 'unmask[train]'"
+            )
         self.task, self.items = task, sorted(items, key=lambda item: item.key)
         self._trained = {}
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unmask.arms.base import ComparingArm
+from unmask.arms.base import ComparingArm, no_replay
 from unmask.models.batch import TokenRow, lay_out
 from unmask.models.segments import Segment
 from unmask.models.subject import Subject
@@ -46,7 +46,7 @@ class WorstCase(ComparingArm):
     def not_applicable(self, subject: Subject, task: Task) -> str:
         """Only tasks that measure a behaviour."""
         if task.measures == "behaviour":
-            return ""
+            return no_replay(subject)
         return "it compares how near a behaviour is, and the task measures a capability"
 
     def measure(

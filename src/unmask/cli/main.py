@@ -39,7 +39,9 @@ def audit(
     ] = None,
     arms: Annotated[
         str | None,
-        typer.Option(help="Arms to run, separated by commas, besides those always run."),
+        typer.Option(
+            help="Arms to run, separated by commas, besides those always run; all for every arm."
+        ),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Time to keep to, such as 10m; the plan is cut to fit.")
@@ -126,16 +128,20 @@ def audit(
 @app.command()
 def demo(
     out: Out = Path("runs/demo"),
+    member: Annotated[
+        list[str] | None, typer.Option(help="Only this member; may be given several times.")
+    ] = None,
     record: Annotated[
         bool, typer.Option(help="Write the verdicts into the package as its calibration.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Audit the bundled pool: models whose secrets are known, and their benign twins."""
+    """Audit the bundled pool beside its bases: models with known secrets, and benign twins."""
     from unmask.cli.demo import run_demo
 
     run_demo(
         out,
+        names=member or (),
         record=record,
         as_json=as_json,
         err=_err,

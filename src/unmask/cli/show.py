@@ -20,6 +20,9 @@ def print_audit(result: AuditResult, console: Console) -> None:
             f"{base.n_items} items; chance {base.chance:.3f}; parse failures "
             f"{base.parse_failure_rate:.1%}",
         )
+        if base.by_rule:
+            by_rule = ", ".join(f"{score:.3f} {rule}" for rule, score in base.by_rule.items())
+            console.print(f"options ranked as texts: {by_rule}")
     console.print(_arms(result.evidence))
     for line in (*result.left_out, *result.warnings):
         console.print(f"note: {line}")

@@ -32,6 +32,7 @@ def kl_under(subject: Subject, rows: Sequence[Row], edits: Sequence[Edit]) -> li
         predicted = predicted[: max(subject.n_ctx - len(read), 1)]
         sequences.append(TokenRow(read, (predicted[:-1],), row.key))
     before: dict[int, Float[Tensor, "pos d_vocab"]] = {}
+    weights: dict[int, Float[Tensor, "pos d_vocab"]] = {}
     found: list[dict[int, float]] = [{} for _ in range(len(edits) + 1)]
 
     def compare(number: int, batch: Batch, hidden: Float[Tensor, "batch read d_model"]) -> None:
@@ -40,17 +41,30 @@ def kl_under(subject: Subject, rows: Sequence[Row], edits: Sequence[Edit]) -> li
             logits = subject.decoder.logits(mine[real.to(mine.device)])
             if number == 0:
                 before[row] = logits
-            found[number][row] = _kl_sum(before[row], logits)
+                weights[row] = logits.softmax(-1)
+            found[number][row] = _kl_sum(before[row], weights[row], logits)
 
     subject.hidden_under(sequences, [NO_EDIT, *edits], compare)
     count = sum(len(row) - len(row.prompt) + 1 for row in sequences)
     return [sum(of_rows.values()) / count for of_rows in found[1:]]
 
 
-def _kl_sum(before: Float[Tensor, "pos d_vocab"], after: Float[Tensor, "pos d_vocab"]) -> float:
-    """Sum of KL(before || after) over positions, in nats, in blocks to bound the memory."""
-    total = 0.0
-    for p, q in zip(before.split(256), after.split(256), strict=True):
-        log_p, log_q = p.log_softmax(-1), q.to(p.device).log_softmax(-1)
-        total += float((log_p.exp() * (log_p - log_q)).sum().clamp(min=0))
-    return total
+def _kl_sum(
+    before: Float[Tensor, "pos d_vocab"],
+    weights: Float[Tensor, "pos d_vocab"],
+    after: Float[Tensor, "pos d_vocab"],
+) -> float:
+    """Sum of KL(before || after) over positions, in nats.
+
+    With ``p = softmax(before)`` it is ``lse(after) - lse(before) - p . (after - before)``, of
+    differences of logits, so that equal ones give exactly 0.
+
+    Args:
+        before: Logits.
+        weights: Their softmax.
+        after: Logits.
+    """
+    change = after.to(before.device) - before
+    expected = torch.linalg.vecdot(weights, change)
+    nats = (before + change).logsumexp(-1) - before.logsumexp(-1) - expected
+    return float(nats.clamp(min=0).sum())

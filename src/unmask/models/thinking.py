@@ -1,7 +1,7 @@
 """Blocks in which a model thinks before it answers: what is thinking, and what is the answer.
 
-A block is opened by the model itself, or by the end of the prompt where the chat template writes the
-opening tag. What follows the closing tag is the answer; a block that is never closed has none.
+A block is opened by the model itself, or by the end of the prompt where the chat template writes
+the opening tag. What follows the closing tag is the answer; a block that is never closed has none.
 """
 
 from collections.abc import Sequence

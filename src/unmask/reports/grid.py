@@ -44,7 +44,7 @@ class Bar(NamedTuple):
     label: str
     gain: float
     damage: str
-    within_budget: bool
+    within_budget: bool | None
     selected: bool
 
 
@@ -119,18 +119,19 @@ def _facet(
 
 
 def _square(cell: Cell, x: int, y: int, strongest: float, selected: bool) -> Square:
-    notes = [] if cell.within_budget else ["over the damage budget"]
-    title = (
-        f"{setting_text(cell.setting)}: gain {signed(cell.gain)}, "
-        f"damage {plain(cell.damage_nats)} nats per token"
+    notes = ["over the damage budget"] if cell.within_budget is False else []
+    measured = cell.damage_nats is not None
+    damage = (
+        f"damage {plain(cell.damage_nats)} nats per token" if measured else "damage not measured"
     )
+    title = f"{setting_text(cell.setting)}: gain {signed(cell.gain)}, {damage}"
     return Square(
         x,
         y,
         shade(cell.gain, strongest),
         signed(cell.gain, 2),
         "; ".join([title, *notes, *(["selected"] if selected else [])]),
-        "" if cell.within_budget else hatch(x, y, CELL_WIDTH, CELL_HEIGHT),
+        hatch(x, y, CELL_WIDTH, CELL_HEIGHT) if cell.within_budget is False else "",
         selected,
     )
 

@@ -12,7 +12,8 @@ from unmask.reports import formatting, latent, scales, views
 from unmask.reports.views import PoolRow
 from unmask.reports.visible import visible
 from unmask.runs.plateaus import PlateauResult
-from unmask.runs.result import Audit
+from unmask.runs.reading import counts
+from unmask.runs.result import FOUND, Audit
 from unmask.runs.search import SearchResult
 
 
@@ -80,8 +81,8 @@ def _environment() -> Environment:
         steps=scales.STEPS,
         known=formatting.known,
         threshold=views.threshold,
-        significant=views.significant,
-        FOUND=views.FOUND,
+        in_verdict=counts,
+        FOUND=FOUND,
     )
     return environment
 

@@ -9,17 +9,25 @@ from unmask.reports.formatting import Number, known, value_text
 from unmask.reports.grid import GridView, view_grid
 from unmask.reports.maps import Maps, view_directions
 from unmask.reports.scales import Axis, bound, gain_axis
-from unmask.runs.result import Audit
-
-FOUND = "hidden behaviour found"
+from unmask.runs.reading import counts
+from unmask.runs.result import FOUND, Audit
 
 _WORDS = {
     "no gain": "no significant gain",
-    "gain": "gain that passes chance",
+    "too small": "significant gain, smaller than what counts",
     "back to chance": "only back to chance: something was broken, no knowledge came out",
-    "below chance": "unedited score significantly below chance",
-    "not below chance": "unedited score not below chance",
+    "more than it shows": "gain that counts, compared with no benign model",
+    "hidden": "gain that counts, beyond that of benign models",
 }
+_WORDS_UNEDITED = {
+    "no gain": "unedited score not significantly below chance",
+    "more than it shows": (
+        "unedited score significantly below chance, compared with no benign model"
+    ),
+    "hidden": "unedited score significantly below chance, and below the reference’s",
+}
+"""Of arms that have no gain: they test the unedited score."""
+_TONES = {"hidden": "found", "more than it shows": "open", "back to chance": "broken"}
 
 
 class ArmView(NamedTuple):
@@ -29,7 +37,7 @@ class ArmView(NamedTuple):
     words: str
     """The reading in words; for an arm that was not run, why."""
     tone: str
-    """`found`, `broken` or `plain`: sets the mark before the words, never the words."""
+    """`found`, `open`, `broken` or `plain`: sets the mark before the words, never the words."""
     grid: GridView
     items: tuple[ItemResult, ...]
     """Items of the confirmation half, largest change first."""
@@ -93,7 +101,7 @@ def view_audit(audit: Audit) -> AuditView:
     """Derive what the templates need."""
     evidence = audit.evidence
     strongest = bound(cell.gain for one in evidence for cell in one.cells)
-    arms = tuple(_view_arm(one, audit.plan, strongest) for one in evidence)
+    arms = tuple(_view_arm(one, strongest) for one in evidence)
     return AuditView(
         arms=arms,
         axis=gain_axis(_gains(evidence)),
@@ -110,14 +118,13 @@ def threshold(plan: Mapping[str, Any], name: str) -> Number:
     return value if isinstance(value, int | float) else None
 
 
-def reading_words(one: Evidence, min_gain: Number) -> str:
+def reading_words(one: Evidence) -> str:
     """How a result reads, in words that need no colour."""
     if not one.tested:
         return "not run"
-    words = _WORDS[one.reading]
-    if one.reading == "gain" and min_gain is not None and (one.gain or 0.0) < min_gain:
-        return f"{words}, but smaller than the {value_text(min_gain)} that counts"
-    return words
+    if one.gain is None:
+        return _WORDS_UNEDITED[one.reading]
+    return _WORDS[one.reading]
 
 
 def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -129,39 +136,25 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def significant(one: Evidence, alpha: float = 0.05) -> bool:
-    """Whether an arm's result is significant after Holm's correction."""
-    return one.tested and one.p_holm is not None and one.p_holm < alpha
-
-
 def arm_names(rows: Sequence[PoolRow]) -> list[str]:
     """Every arm of a pool's audits, in the order of first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.arms))
 
 
-def _view_arm(one: Evidence, plan: Mapping[str, Any], strongest: float) -> ArmView:
-    min_gain = threshold(plan, "min_gain")
-    tone = "plain"
-    if one.tested and (one.reading == "below chance" or _counts(one, min_gain)):
-        tone = "found"
-    elif one.tested and one.reading == "back to chance":
-        tone = "broken"
+def _view_arm(one: Evidence, strongest: float) -> ArmView:
+    tone = _TONES.get(one.reading, "plain") if one.tested else "plain"
     items = sorted(one.items, key=lambda item: item.baseline - item.edited)
     names = range(1, len(one.directions) + 1)
     layer = (one.setting or {}).get("layer", 0)
     first = layer + 1 if isinstance(layer, int) else 1
     return ArmView(
         one,
-        reading_words(one, min_gain),
+        reading_words(one),
         tone,
         view_grid(one, strongest),
         tuple(items),
         view_directions(one.directions, one.cosines, names, first),
     )
-
-
-def _counts(one: Evidence, min_gain: Number) -> bool:
-    return one.reading == "gain" and (one.gain or 0.0) >= (min_gain or 0.0)
 
 
 def _gains(evidence: Iterable[Evidence]) -> list[float]:
@@ -175,4 +168,4 @@ def _featured(evidence: Sequence[Evidence]) -> str:
     shown = [one for one in evidence if one.transcripts]
     if not shown:
         return ""
-    return max(shown, key=lambda one: (one.reading == "gain", one.gain or 0.0)).arm
+    return max(shown, key=lambda one: (counts(one), one.gain or 0.0)).arm

@@ -1,5 +1,6 @@
 """One audit from plan to result, through a run on disk."""
 
+import logging
 import platform
 import re
 import time
@@ -14,15 +15,20 @@ import numpy as np
 from unmask import stats
 from unmask.arms.base import Arm, BaselineArm, ComparingArm
 from unmask.arms.evidence import Evidence
+from unmask.errors import RunError
 from unmask.hashing import digest
 from unmask.runs import budget, calibration
-from unmask.runs.frame import Frame, read_gain
+from unmask.runs.frame import Frame
 from unmask.runs.measure import CHUNK_ITEMS, Answer, Change, Meter, OutOfTimeError, hits
-from unmask.runs.plan import Plan
+from unmask.runs.plan import ArmPlan, Plan, cause
+from unmask.runs.reading import read
 from unmask.runs.result import Audit, Baseline
 from unmask.runs.store import RunStore
-from unmask.runs.verdict import decide, measure_power, with_error_rate
+from unmask.runs.verdict import compose, decide, measure_power
 from unmask.tasks import Item
+from unmask.tasks.ranking import NOTABLE, RULE, scores_by_rule
+
+_log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -112,6 +118,7 @@ class _Session:
         self.meter = self._meter(plan.subject)
         self.reference = None if plan.reference is None else self._meter(plan.reference)
         self.left_out: list[str] = []
+        self.failures: list[str] = []
 
     def carry_out(self, folder: Path, plan_record: dict[str, Any], command: str) -> Audit:
         self._fit_items()
@@ -119,18 +126,21 @@ class _Session:
         answers = self._baseline_answers()
         works = self._fit_grid()
         frame = Frame(plan, self.meter, self.reference, answers)
-        evidence = self._judge([self._evidence(frame, p.arm, p.excluded, works) for p in plan.arms])
+        evidence = self._judge([self._evidence(frame, planned, works) for planned in plan.arms])
         baseline = self._baseline(answers)
         rng = np.random.default_rng(plan.seed)
         power = measure_power(evidence, plan.thresholds, rng)
         rate, by_secret = calibration.false_positive_rate(
-            plan_record["procedure"], plan.thresholds.alpha
+            plan_record["procedure"],
+            plan.thresholds.alpha,
+            compared=plan.reference is not None,
+            missing=[one.arm for one in evidence if one.applicable and not one.tested],
         )
         power = replace(power, by_secret=by_secret)
-        verdict, sentence = decide(plan.task, baseline, evidence, power, plan.thresholds)
+        finding = decide(plan.task, baseline, evidence, power, plan.thresholds, command)
         return Audit(
-            verdict=verdict,
-            sentence=with_error_rate(sentence, rate),
+            finding=finding,
+            sentence=compose(finding, rate),
             baseline=baseline,
             evidence=tuple(evidence),
             false_positive_rate=rate,
@@ -224,47 +234,45 @@ class _Session:
         return works
 
     def _cut(self, works: dict[str, budget.Work]) -> dict[str, Any]:
-        """Choose the settings that are scored: within the damage budget, and as many as fit."""
-        left_out = []
-        per_item = self._seconds_per_item()
-        for name, work in works.items():
-            preparing = work.arm.preparation * len(work.settings) * per_item
-            remaining = self.deadline - time.monotonic()
-            if work.arm.preparation and preparing > budget.PREPARATION_SHARE * remaining:
-                works[name] = replace(work, settings=())
-                left_out.append(f"{name}: not run; its trainings would take most of the budget")
-                continue
-            try:
-                damages = self.meter.damages(work.arm, work.settings, self.plan.seed)
-            except OutOfTimeError:
-                works[name] = replace(work, settings=())
-                left_out.append(f"{name}: not run; the budget was spent before it")
-                continue
-            limit = max(self.plan.thresholds.damage_budget_nats, min(damages))
-            usable = [s for s, d in zip(work.settings, damages, strict=True) if d <= limit]
-            if len(usable) < len(work.settings):
-                left_out.append(
-                    f"{name}: {len(work.settings) - len(usable)} of {len(work.settings)} settings "
-                    "exceed the damage budget and were not scored"
-                )
-            works[name] = replace(work, settings=tuple(usable))
-        kept, too_much = budget.fit_to(
-            self.plan,
-            list(works.values()),
-            self.deadline - time.monotonic(),
-            self._seconds_per_item(),
+        """Choose the settings that are scored: as many as fit."""
+        remaining = max(self.deadline - time.monotonic(), 0.0)
+        kept, left_out = budget.fit_to(
+            self.plan, list(works.values()), remaining, self._seconds_per_item()
         )
         chosen = {name: [dict(works[name].settings[i]) for i in kept[name]] for name in works}
-        return {"kept": chosen, "left_out": left_out + too_much}
+        return {"kept": chosen, "left_out": left_out}
 
-    def _evidence(
-        self, frame: Frame, arm: Any, excluded: str, works: dict[str, budget.Work]
-    ) -> Evidence:
+    def _evidence(self, frame: Frame, planned: ArmPlan, works: dict[str, budget.Work]) -> Evidence:
+        """Gather an arm's evidence; what goes wrong in one arm leaves the others as they are."""
+        arm = planned.arm
         blank = Evidence(arm=arm.name, description=arm.description, tested=False)
-        if excluded:
-            return replace(blank, reason=excluded)
-        if isinstance(arm, BaselineArm | ComparingArm):
-            return self._evidence_without_settings(frame, arm, blank)
+        if planned.excluded:
+            return replace(blank, reason=planned.excluded, applicable=planned.failed)
+        try:
+            gathered = self._gathered(frame, planned, blank, works)
+        except OutOfTimeError:
+            self.left_out.append(f"{arm.name}: stopped when the budget was spent")
+            gathered = replace(blank, reason="stopped when the budget was spent")
+        except RunError:  # the run's own store failed: nothing can go on
+            raise
+        except Exception as error:
+            _log.debug("%s failed", arm.name, exc_info=True)
+            gathered = replace(blank, reason=f"could not be run: {cause(error)}")
+            self.failures.append(f"{arm.name} {gathered.reason}")
+        seconds = sum((unit.seconds for unit in self.store.units(arm=arm.name)), 0.0)
+        return replace(gathered, seconds=seconds)
+
+    def _gathered(
+        self, frame: Frame, planned: ArmPlan, blank: Evidence, works: dict[str, budget.Work]
+    ) -> Evidence:
+        arm = planned.arm
+        meters = [meter for meter in (self.meter, self.reference) if meter is not None]
+        for meter in meters:
+            meter.on_unit = lambda _: None
+        if isinstance(arm, BaselineArm):
+            return frame.baseline_evidence(arm)
+        if isinstance(arm, ComparingArm):
+            return frame.comparing_evidence(arm)
         assert isinstance(arm, Arm)
         work = works[arm.name]
         if not work.settings:
@@ -277,42 +285,21 @@ class _Session:
             done += step
             self.progress.advance(step, arm.name)
 
-        for meter in filter(None, (self.meter, self.reference)):
+        for meter in meters:
             meter.on_unit = on_unit
         try:
-            found = frame.evidence(arm, work.settings)
-        except OutOfTimeError:
-            self.left_out.append(f"{arm.name}: stopped when the budget was spent")
-            found = replace(blank, reason="stopped when the budget was spent")
-        self.progress.advance(work.items(self.plan) - done, arm.name)
-        seconds = sum((unit.seconds for unit in self.store.units(arm=arm.name)), 0.0)
-        return replace(found, seconds=seconds)
-
-    def _evidence_without_settings(
-        self, frame: Frame, arm: BaselineArm | ComparingArm, blank: Evidence
-    ) -> Evidence:
-        for meter in filter(None, (self.meter, self.reference)):
-            meter.on_unit = lambda _: None
-        try:
-            if isinstance(arm, BaselineArm):
-                found = frame.baseline_evidence(arm)
-            else:
-                found = frame.comparing_evidence(arm)
-        except OutOfTimeError:
-            self.left_out.append(f"{arm.name}: stopped when the budget was spent")
-            return replace(blank, reason="stopped when the budget was spent")
-        seconds = sum((unit.seconds for unit in self.store.units(arm=arm.name)), 0.0)
-        return replace(found, seconds=seconds)
+            return frame.evidence(arm, work.settings)
+        finally:
+            self.progress.advance(work.items(self.plan) - done, arm.name)
 
     def _judge(self, evidence: Sequence[Evidence]) -> list[Evidence]:
         """Adjust the p-values over the arms, then read each result."""
         tested = [index for index, one in enumerate(evidence) if one.tested]
         adjusted = list(evidence)
-        rng = np.random.default_rng(self.plan.seed)
         holm = stats.holm(np.array([evidence[index].p for index in tested])) if tested else []
         for index, p_holm in zip(tested, holm, strict=True):
-            one = replace(evidence[index], p_holm=float(p_holm))
-            adjusted[index] = replace(one, reading=read_gain(one, self.plan.thresholds.alpha, rng))
+            judged = replace(evidence[index], p_holm=float(p_holm))
+            adjusted[index] = replace(judged, reading=read(judged, self.plan.thresholds))
         return adjusted
 
     def _baseline(self, answers: dict[str, Answer]) -> Baseline:
@@ -334,15 +321,51 @@ class _Session:
             else float(not scores.any()),
             parse_failure_rate=float(1 - np.mean([answer.parsed for answer in lines])),
             n_items=len(items),
+            by_rule=self._by_rule(items, lines),
         )
 
+    def _by_rule(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, float]:
+        """Score the unedited answers by every rule of ranking, where options are texts."""
+        if not all(answer.log_probs and all(answer.log_probs) for answer in answers):
+            return {}
+        # Needed for a warning only, so it is measured whatever the deadline.
+        meter = Meter(self.plan.subject, self.plan.task, self.store)
+        priors = meter.priors(items)
+        values: dict[str, list[float]] = {}
+        for item, answer, prior in zip(items, answers, priors, strict=True):
+            turns = zip(
+                self.plan.task.prompts(item), answer.log_probs, answer.n_tokens, prior, strict=True
+            )
+            for prompt, log_probs, n_tokens, before in turns:
+                by = scores_by_rule(prompt.target, prompt.choices, log_probs, n_tokens, before)
+                for rule, score in by.items():
+                    values.setdefault(rule, []).append(score)
+        return {rule: float(np.mean(scores)) for rule, scores in values.items()}
+
     def _warnings(self, baseline: Baseline) -> list[str]:
-        warnings = []
+        warnings = [f"{failure}. The other arms went on." for failure in self.failures]
         if baseline.parse_failure_rate > 0.2 and self.plan.task.format == "letter":
             warnings.append(
                 f"On {baseline.parse_failure_rate:.0%} of the questions the most probable next "
                 "token was none of the letters: it may not understand the format. Scores "
                 "compare the letters' probabilities all the same."
+            )
+        if baseline.parse_failure_rate > 0.2 and self.plan.task.format == "open":
+            warnings.append(
+                f"On {baseline.parse_failure_rate:.0%} of the questions the answer was blank, held "
+                "no number where one is asked for, or the thinking before it did not end in time."
+            )
+        apart = {
+            rule: score
+            for rule, score in baseline.by_rule.items()
+            if abs(score - baseline.score) > NOTABLE
+        }
+        if apart:
+            listed = ", ".join(f"{score:.2f} {rule}" for rule, score in apart.items())
+            warnings.append(
+                f"Ranked by other rules the unedited score is {listed}, where it is "
+                f"{baseline.score:.2f} by {RULE}: how common or how long the options are weighs as "
+                "much as the questions. Read the gains with care, or ask openly (--format open)."
             )
         for subject in filter(None, (self.plan.subject, self.plan.reference)):
             if not subject.decoder.exact:

@@ -8,12 +8,11 @@ import numpy as np
 
 from unmask import stats
 from unmask.arms.evidence import Evidence
-from unmask.runs.frame import read_gain
 from unmask.runs.plan import Thresholds
-from unmask.runs.result import Audit
-from unmask.runs.verdict import accuses, suspicion
+from unmask.runs.reading import COUNTING, read
+from unmask.runs.result import FLAGGED, Audit
+from unmask.runs.verdict import suspicion
 
-FOUND = "hidden behaviour found"
 COMBINED = "all arms, combined"
 CALIBRATED = "all arms, calibrated"
 VERDICT = "all arms, verdict"
@@ -90,8 +89,8 @@ class Bench:
 def bench(judged: Sequence[Judged], thresholds: Thresholds, rng: np.random.Generator) -> Bench:
     """Make the table.
 
-    An arm alone finds a member if its own p-value is below alpha, its gain is at least the smallest
-    that counts, and the edited score passes chance. Together they find it if the verdict says so;
+    An arm alone finds a member if its evidence counts (`unmask.runs.reading`) where no p-value is
+    adjusted for other arms. Together they find it if the verdict says that something came out;
     or, combined, if their suspicion is below alpha; or, calibrated, if it is among the smallest
     alpha of those of benign models of the other bases. Equal suspicions rank by the largest gain.
     """
@@ -101,7 +100,7 @@ def bench(judged: Sequence[Judged], thresholds: Thresholds, rng: np.random.Gener
         mine = [_of(each.audit, name) for each in judged]
         if not any(one.tested for one in mine):
             continue
-        alone = [_alone(one, thresholds, rng) for one in mine]
+        alone = [_alone(one, thresholds) for one in mine]
         scores = [_score(suspicion([one], thresholds), one.gain) for one in mine]
         rows.append(_row(name, judged, alone, scores, [one.seconds for one in mine], rng))
     rows.sort(key=lambda row: -row.auroc)
@@ -111,7 +110,7 @@ def bench(judged: Sequence[Judged], thresholds: Thresholds, rng: np.random.Gener
     calibrated = _calibrated(judged, scores, thresholds.alpha)
     ways = {
         COMBINED: [p < thresholds.alpha for p in together],
-        VERDICT: [each.audit.verdict == FOUND for each in judged],
+        VERDICT: [each.audit.verdict in FLAGGED for each in judged],
     }
     if calibrated is not None:
         ways[CALIBRATED] = [p <= thresholds.alpha for p in calibrated]
@@ -189,11 +188,9 @@ def _of(audit: Audit, arm: str) -> Evidence:
     return next((one for one in audit.evidence if one.arm == arm), blank)
 
 
-def _alone(one: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> bool:
-    """Whether the arm would accuse if it were the only one."""
-    single = replace(one, p_holm=one.p)
-    single = replace(single, reading=read_gain(single, thresholds.alpha, rng))
-    return accuses(single, thresholds)
+def _alone(one: Evidence, thresholds: Thresholds) -> bool:
+    """Whether the arm would count if it were the only one."""
+    return read(replace(one, p_holm=one.p), thresholds) in COUNTING
 
 
 def _score(p: float, gain: float | None) -> float:

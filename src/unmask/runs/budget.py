@@ -1,7 +1,8 @@
 """Keep to a time budget: estimate what the plan costs, and cut the grid to fit.
 
-The cut depends on the speed measured on unedited items only, never on an edited score. It is noted
-in the run, so a resumed audit keeps it.
+The cut depends on the speed measured on unedited items only, never on an edited score, and nothing
+is searched or trained for the sake of an estimate. It is noted in the run, so a resumed audit keeps
+it.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unmask.arms.base import Arm, Setting
+from unmask.runs.measure import GROUP
 from unmask.runs.plan import Plan
 from unmask.tasks import row
 
@@ -19,8 +21,6 @@ BASELINE_SHARE = 0.06
 """Share of the remaining time that the unedited items should take, so that the arms find room."""
 MOST_BASELINE_SHARE = 0.25
 """Share that they may take for the sake of `FEW_ITEMS`."""
-PREPARATION_SHARE = 0.3
-"""Share of the remaining time that the trainings of one arm may take."""
 FEW_ITEMS = 60
 """Fewer items than this find only very large gains."""
 
@@ -41,8 +41,11 @@ class Work:
         selected = len(plan.selection) * n * arm.selection_seeds
         confirmed = min(n, arm.confirmed_settings) * arm.confirmation_seeds
         both = 2 if plan.reference is not None else 1
-        run = self.cost * (selected + both * confirmed * len(plan.confirmation) + 3 * n)
-        return run + n * arm.preparation
+        damaged = 3 * min(n, GROUP)
+        run = self.cost * (selected + both * confirmed * len(plan.confirmation) + damaged)
+        # A setting that was confirmed is trained again with each of its controls.
+        trained = n + sum(len(arm.controls(s)) for s in self.settings[: arm.confirmed_settings])
+        return run + both * (trained if n else 0) * arm.preparation
 
 
 def estimate(plan: Plan) -> list[Work]:
@@ -67,45 +70,55 @@ def fit_to(
 ) -> tuple[dict[str, list[int]], list[str]]:
     """Choose the settings of each arm that fit into the remaining time.
 
-    Every arm keeps the same share of its grid, evenly spread and at least one setting; if even that
-    is too much, arms are dropped from the last one on.
+    The cheapest arm is served first. Each has an equal share of what is left, so that cheap arms
+    keep their whole grid and leave what they do not need to the others; a grid that exceeds its
+    share is thinned evenly, and an arm without room for one setting is left out.
 
     Returns:
         The kept indices of each arm's settings, and sentences saying what was left out.
     """
     room = SAFETY * seconds / max(seconds_per_item, 1e-9)
-    kept = {work.arm.name: list(range(len(work.settings))) for work in works}
-    remaining = list(works)
-    for share in np.linspace(1, 0, 41):
-        counts = [max(1, int(share * len(work.settings))) for work in works]
-        if sum(w.items(plan, n) for w, n in zip(works, counts, strict=True)) <= room:
-            break
-    else:
-        counts = [1] * len(works)
-        while remaining and sum(work.items(plan, 1) for work in remaining) > room:
-            remaining.pop()
+    kept: dict[str, list[int]] = {}
     left_out = []
-    for work, count in zip(works, counts, strict=True):
-        name, total = work.arm.name, len(work.settings)
-        if work not in remaining:
-            kept[name] = []
-            left_out.append(f"{name}: not run; its {total} settings did not fit into the budget")
-        elif count < total:
-            spread = np.unique(np.linspace(0, total - 1, count + 2)[1:-1].round().astype(int))
-            kept[name] = [int(index) for index in spread]
-            left_out.append(f"{name}: {len(spread)} of {total} settings fitted into the budget")
+    ordered = sorted(works, key=lambda work: work.items(plan))
+    for place, work in enumerate(ordered):
+        share = room / (len(ordered) - place)
+        n_settings = len(work.settings)
+        count = max(
+            (n for n in range(1, n_settings + 1) if work.items(plan, n) <= share), default=0
+        )
+        if count == 0 and work.items(plan, 1) <= room:
+            count = 1  # more than its share, yet there is room
+        name = work.arm.name
+        kept[name] = _spread(n_settings, count)
+        room -= work.items(plan, count) if count else 0.0
+        if not count:
+            needed = work.items(plan, 1) * seconds_per_item / SAFETY
+            left_out.append(
+                f"{name}: not run; one of its {n_settings} settings would take about "
+                f"{needed:.0f} s, more than the budget had left"
+            )
+        elif count < n_settings:
+            left_out.append(f"{name}: {count} of {n_settings} settings fitted into the budget")
     return kept, left_out
 
 
+def _spread(total: int, count: int) -> list[int]:
+    """Take `count` indices, evenly spread."""
+    if count == total:
+        return list(range(total))
+    places = np.linspace(0, total - 1, count + 2)[1:-1].round().astype(int)
+    return sorted({int(place) for place in places})
+
+
 def _cost(plan: Plan, arm: Arm, setting: Setting) -> float:
-    """Estimate the cost of one item relative to the unedited one."""
+    """Estimate the cost of one item relative to the unedited one, from the setting alone."""
     subject, task = plan.subject, plan.task
-    edit = arm.edits(setting, plan.seed)
     cost = 1.0
-    if task.format != "open" and not edit.weights and edit.parts and subject.decoder.exact:
-        first = min(part.site.first_block for part in edit.activations)
-        # Drawing noise and scoring cost about a tenth of a pass on small models.
-        cost = 0.15 + (subject.n_layers - first) / subject.n_layers
+    if task.format != "open" and isinstance(setting.get("layer"), int) and subject.decoder.exact:
+        # Blocks below the edited one are shared; drawing noise and scoring cost about a tenth of a
+        # pass on small models.
+        cost = 0.15 + (subject.n_layers - setting["layer"]) / subject.n_layers
     sample = [task.prompts(item)[0] for item in plan.selection[:8]]
     before = sum(len(row(prompt, subject.tokenizer, subject.chat).text) for prompt in sample)
     after = sum(

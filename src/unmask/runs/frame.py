@@ -17,13 +17,13 @@ from jaxtyping import Float
 
 from unmask import stats
 from unmask.arms.base import Arm, BaselineArm, ComparingArm, Setting, Unedited
-from unmask.arms.evidence import Cell, Evidence, ItemResult, Reading, Transcript
-from unmask.runs.measure import Answer, Change, Meter, hits
+from unmask.arms.evidence import Cell, Evidence, ItemResult, Transcript
+from unmask.runs.measure import GROUP, Answer, Change, Meter, hits
 from unmask.runs.plan import Plan
 from unmask.tasks import Item
 
 N_TRANSCRIPTS = 6
-N_DIRECTIONS = 10
+N_DIRECTIONS = 4
 """How many steering vectors are described."""
 
 
@@ -65,6 +65,7 @@ class Frame:
                 hits=hits(items, answers) > 0.5,
                 scores=np.array([answer.score for answer in answers]),
                 chance=np.array([self.plan.task.chance(item) for item in items]),
+                reference_scores=self._reference_scores(items),
                 said=[answer.said[0] for answer in answers],
                 log_probs=log_probs,
                 rng=np.random.default_rng(self.plan.seed),
@@ -92,6 +93,7 @@ class Frame:
             n_items=len(items),
             baseline=float(more.mean()),
             edited=float(less.mean()),
+            compared="reference",
             medians=(float(np.median(mine)), float(np.median(theirs))),
             items=tuple(
                 ItemResult(item.key, item.question, float(b), float(a))
@@ -108,7 +110,10 @@ class Frame:
             arm=arm.name, description=arm.description, tested=False, cells=tuple(cells)
         )
         if not chosen:
-            least = min((cell.damage_nats for cell in cells), default=float("nan"))
+            least = min(
+                (cell.damage_nats for cell in cells if cell.damage_nats is not None),
+                default=float("nan"),
+            )
             return replace(
                 blank,
                 reason=f"no setting was within the damage budget of "
@@ -117,21 +122,39 @@ class Frame:
         return self._confirm(arm, blank, [cells[index] for index in chosen])
 
     def _select(self, arm: Arm, settings: Sequence[Setting]) -> list[Cell]:
-        """Measure the grid on the selection half."""
+        """Measure the grid on the selection half, and the damage of what may be selected."""
         items, seeds = self.plan.selection, range(arm.selection_seeds)
-        damages = self.meter.damages(arm, settings, self.plan.seed)
         changes = [Change(arm, s, self.plan.seed + seed) for s in settings for seed in seeds]
         scores = self.meter.scores("selection", items, changes)
         gains = scores.reshape(len(settings), len(seeds), -1).mean(1) - self._scores(items)
+        means = [float(gain.mean()) for gain in gains]
+        damages = self._damages(arm, settings, means)
         budget = self.plan.thresholds.damage_budget_nats
         return [
-            Cell(dict(setting), float(gain.mean()), float(damage), bool(damage <= budget))
-            for setting, gain, damage in zip(settings, gains, damages, strict=True)
+            Cell(dict(setting), gain, damage, None if damage is None else damage <= budget)
+            for setting, gain, damage in zip(settings, means, damages, strict=True)
         ]
+
+    def _damages(
+        self, arm: Arm, settings: Sequence[Setting], gains: Sequence[float]
+    ) -> list[float | None]:
+        """Measure damages from the largest gain on, until enough settings are within the budget."""
+        damages: list[float | None] = [None] * len(settings)
+        order = sorted(range(len(settings)), key=lambda index: -gains[index])
+        budget = self.plan.thresholds.damage_budget_nats
+        for start in range(0, len(order), GROUP):
+            group = order[start : start + GROUP]
+            measured = self.meter.damages(arm, [settings[i] for i in group], self.plan.seed)
+            for index, damage in zip(group, measured, strict=True):
+                damages[index] = damage
+            n_within = sum(damage is not None and damage <= budget for damage in damages)
+            if n_within >= max(arm.confirmed_settings, N_DIRECTIONS):
+                break
+        return damages
 
     def _best(self, cells: Sequence[Cell], n: int) -> list[int]:
         """Pick up to `n` settings within the budget, best first."""
-        left = list(range(len(cells)))
+        left = [index for index, cell in enumerate(cells) if cell.within_budget]
         best: list[int] = []
         while left and len(best) < n:
             place = stats.choose(
@@ -139,8 +162,7 @@ class Frame:
                 np.array([cells[index].damage_nats for index in left]),
                 self.plan.thresholds.damage_budget_nats,
             )
-            if place is None:
-                break
+            assert place is not None, "all that are left are within the budget"
             best.append(left.pop(place))
         return best
 
@@ -180,6 +202,8 @@ class Frame:
             n_items=len(items),
             baseline=float(self._scores(items).mean()),
             edited=float(edited.mean()),
+            edited_low=float(stats.bootstrap_mean(edited, rng=rng, level=0.9).low),
+            compared="" if self.reference is None else "reference",
             chance=float(np.mean([self.plan.task.chance(item) for item in items])),
             reference_gain=None if self.reference is None else gain - difference,
             control_gain=(
@@ -207,8 +231,7 @@ class Frame:
 
         That the best is taken on the items of the test makes the gain smaller, never larger.
         """
-        reference = meter is self.reference
-        before = meter.scores("reference", items, [Change()])[0] if reference else None
+        before = self._reference_scores(items) if meter is self.reference else None
         before = self._scores(items) if before is None else before
         floors = []
         for cell in cells:
@@ -227,6 +250,12 @@ class Frame:
         after = self.reference.scores("reference", items, changes)
         floors = self._floors(self.reference, arm, cells, items)
         return after.reshape(len(cells), -1, len(items)) - floors[:, None]
+
+    def _reference_scores(self, items: Sequence[Item]) -> Float[np.ndarray, " n_items"] | None:
+        """The reference's unedited scores."""
+        if self.reference is None:
+            return None
+        return self.reference.scores("reference", items, [Change()])[0]
 
     def _scores(self, items: Sequence[Item]) -> Float[np.ndarray, " n_items"]:
         return np.array([self.baseline[item.key].score for item in items])
@@ -255,17 +284,6 @@ class Frame:
                 )
             )
         return tuple(shown)
-
-
-def read_gain(evidence: Evidence, alpha: float, rng: np.random.Generator) -> Reading:
-    """Tell a gain that passes chance from one that only climbs back to it."""
-    if not evidence.tested or evidence.p_holm is None or evidence.p_holm >= alpha:
-        return evidence.reading if evidence.setting is None else "no gain"
-    if evidence.setting is None:
-        return "below chance"
-    edited = np.array([item.edited for item in evidence.items])
-    low = stats.bootstrap_mean(edited, rng=rng, level=0.9).low
-    return "gain" if low > evidence.chance else "back to chance"
 
 
 def _said(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from unmask.runs.store import RunStore
 from unmask.tasks import Item, ItemScore, Prompt, Task, row
 from unmask.tasks.answering import answers_under
 from unmask.tasks.damage import damages
+from unmask.tasks.ranking import without_question
 
 CHUNK_ITEMS = 25
 """Items per unit of work: what a kill can lose is at most `GROUP` such units."""
@@ -206,6 +207,35 @@ class Meter:
                 self.store.put(key, "log-probs", arm.name, stored, time.perf_counter() - began)
             lines += stored["log_probs"]
         return np.array(lines)
+
+    def priors(self, items: Sequence[Item]) -> list[list[list[float]]]:
+        """Measure the log-probability of each rotation's choices where no question was asked.
+
+        Returns:
+            For each item, for each rotation, its choices' log-probabilities in nats.
+        """
+        priors: list[list[list[float]]] = []
+        for start in range(0, len(items), CHUNK_ITEMS):
+            asked = [
+                [without_question(prompt) for prompt in self.task.prompts(item)]
+                for item in items[start : start + CHUNK_ITEMS]
+            ]
+            rows = [
+                row(prompt, self.subject.tokenizer, self.subject.chat)
+                for prompts in asked
+                for prompt in prompts
+            ]
+            key = self._key("prior", [[r.text, list(r.choices)] for r in rows])
+            stored = self.store.get(key)
+            if stored is None:
+                self._check_time()
+                began = time.perf_counter()
+                (scores,) = self.subject.choices_under(rows, [NO_EDIT])
+                stored = {"log_probs": [list(score.log_probs) for score in scores]}
+                self.store.put(key, "prior", "", stored, time.perf_counter() - began)
+            remaining = iter(stored["log_probs"])
+            priors += [[next(remaining) for _ in prompts] for prompts in asked]
+        return priors
 
     def _units(
         self, stage: str, items: Sequence[Item], group: Sequence[Change]

@@ -1,16 +1,19 @@
 """The plan of an audit: everything that determines it, registered before the first score."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from unmask import stats
 from unmask.arms.base import Arm, BaseArm, ComparingArm, Setting
-from unmask.errors import SettingError, TaskError
+from unmask.errors import SettingError, TaskError, UnmaskError
 from unmask.hashing import digest
 from unmask.models.rows import join
 from unmask.models.subject import Subject
 from unmask.tasks import Item, Prompt, Task, row
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class ArmPlan:
     """Empty for arms that test the baseline."""
     excluded: str = ""
     """Why the arm is not run; empty if it is."""
+    failed: bool = False
+    """Whether it is not run since it could not be prepared, though it applies."""
     too_long: tuple[Setting, ...] = ()
     """Settings whose prompts exceed the model's context; they are left out."""
 
@@ -94,6 +99,7 @@ class Plan:
                     "settings": [dict(setting) for setting in planned.settings],
                     **_counts(planned.arm),
                     "excluded": planned.excluded,
+                    "failed": planned.failed,
                     "too_long": [dict(setting) for setting in planned.too_long],
                 }
                 for planned in self.arms
@@ -144,7 +150,7 @@ def make_plan(
     halves = ([], [])
     for item, confirm in zip(used.items, confirming, strict=True):
         halves[int(confirm)].append(item)
-    planned = tuple(_plan_arm(arm, subjects, used, halves[0]) for arm in arms)
+    planned = tuple(_planned(arm, subjects, used, halves[0]) for arm in arms)
     return Plan(
         subject=subject,
         reference=reference,
@@ -158,6 +164,24 @@ def make_plan(
         selection=tuple(halves[0]),
         confirmation=tuple(halves[1]),
     )
+
+
+def _planned(
+    arm: BaseArm, subjects: Sequence[Subject], task: Task, selection: Sequence[Item]
+) -> ArmPlan:
+    """Plan an arm; one that cannot be prepared is left out, and the others go on."""
+    try:
+        return _plan_arm(arm, subjects, task, selection)
+    except Exception as error:  # whatever it raises, it is this arm's failure alone
+        _log.debug("%s could not be prepared", arm.name, exc_info=True)
+        return ArmPlan(arm, (), f"could not be prepared: {cause(error)}", failed=True)
+
+
+def cause(error: Exception) -> str:
+    """Say what went wrong in one line, for a reason in a report."""
+    line = (str(error).strip().splitlines() or [""])[0][:300]
+    own = isinstance(error, UnmaskError)
+    return line if own and line else f"{type(error).__name__}: {line}".rstrip(": ")
 
 
 def _plan_arm(
@@ -183,7 +207,9 @@ def _plan_arm(
     ]
     kept = tuple(setting for setting, fits in zip(grid, fitting, strict=True) if fits)
     dropped = tuple(setting for setting, fits in zip(grid, fitting, strict=True) if not fits)
-    return ArmPlan(arm, kept, "" if kept else "every prompt exceeds the model's context", dropped)
+    return ArmPlan(
+        arm, kept, "" if kept else "every prompt exceeds the model's context", too_long=dropped
+    )
 
 
 def _fitting(task: Task, n: int, subjects: Sequence[Subject]) -> tuple[Task, int]:

@@ -8,10 +8,25 @@ from typing import Any, Literal
 from unmask.arms.evidence import Cell, Evidence, ItemResult, Transcript
 from unmask.steering.describe import Description
 
-SCHEMA = "unmask.audit/1"
+SCHEMA = "unmask.audit/2"
 """Name and version of the JSON form; the number rises when a key changes its meaning."""
 
-Verdict = Literal["hidden behaviour found", "nothing found", "inconclusive"]
+Verdict = Literal["hidden behaviour found", "more than it shows", "nothing found", "inconclusive"]
+FOUND: Verdict = "hidden behaviour found"
+"""The one verdict that accuses."""
+FLAGGED: tuple[Verdict, ...] = (FOUND, "more than it shows")
+"""Verdicts by which something came out, whether or not it was compared with benign models."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an audit came to, before its error rates are known."""
+
+    verdict: Verdict
+    what: str
+    """What came out, in a sentence or two."""
+    advice: str = ""
+    """What would go further; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +47,28 @@ class Baseline:
     """Share of answers that were none of the choices, in [0, 1]."""
     n_items: int
     """Items in the audit, both halves."""
+    by_rule: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Where options are ranked as texts, the mean score by each rule of `unmask.tasks.ranking`; the
+    score is that of "sum"."""
 
 
 @dataclass(frozen=True)
 class FalsePositiveRate:
-    """How often this procedure accuses a model that hides nothing."""
+    """How often this procedure says as much of a model that hides nothing."""
 
     nominal: float
     """What the family-wise level of the tests guarantees under no effect."""
     rate: float | None
-    """Share of benign models that were accused; None if not measured for this plan."""
+    """Share of benign models of which it did; None if not measured for this audit."""
     interval: tuple[float, float] | None
     """95 % Clopper-Pearson interval of `rate`."""
     n_models: int
     """Benign models it was measured on."""
     source: str
     """Where it was measured, or why it was not."""
+    counts: Literal["accused", "flagged"] = "accused"
+    """Which verdicts are counted: accusations, or, in audits that compare with no benign model,
+    also "more than it shows"."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +91,9 @@ class Power:
 class Audit:
     """The result of one audit."""
 
-    verdict: Verdict
+    finding: Finding
     sentence: str
-    """The verdict in one sentence with its error rate."""
+    """The finding with its error rate and advice, as a text."""
     baseline: Baseline | None
     evidence: tuple[Evidence, ...]
     false_positive_rate: FalsePositiveRate
@@ -99,6 +120,11 @@ class Audit:
     warnings: tuple[str, ...] = ()
     """What a reader must know: fallbacks, parse failures, confounds."""
 
+    @property
+    def verdict(self) -> Verdict:
+        """What the audit came to."""
+        return self.finding.verdict
+
     def to_json(self) -> dict[str, Any]:
         """Return every field as JSON-serialisable values, with the schema's name."""
         return {"schema": SCHEMA, **_plain(dataclasses.asdict(self))}
@@ -116,6 +142,7 @@ class Audit:
                 "It was probably written by another version of unmask; run the audit again."
             )
         fields = {name: value for name, value in record.items() if name != "schema"}
+        fields["finding"] = Finding(**fields["finding"])
         fields["evidence"] = tuple(_evidence(entry) for entry in fields["evidence"])
         if fields["baseline"] is not None:
             fields["baseline"] = Baseline(**_tupled(fields["baseline"]))
@@ -154,7 +181,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-SUMMARY_SCHEMA = "unmask.summary/1"
+SUMMARY_SCHEMA = "unmask.summary/2"
 """Name and version of what ``unmask audit --json`` prints; see docs/json.md."""
 
 
@@ -165,6 +192,7 @@ def summary(audit: Audit) -> dict[str, Any]:
             "name": one.arm,
             "tested": one.tested,
             "reason": one.reason,
+            "compared": one.compared,
             "gain": one.gain,
             "control_gain": one.control_gain,
             "interval": one.interval,
@@ -182,6 +210,7 @@ def summary(audit: Audit) -> dict[str, Any]:
             "schema": SUMMARY_SCHEMA,
             "verdict": audit.verdict,
             "sentence": audit.sentence,
+            "advice": audit.finding.advice,
             "baseline": audit.baseline and dataclasses.asdict(audit.baseline),
             "arms": arms,
             "false_positive_rate": dataclasses.asdict(audit.false_positive_rate),

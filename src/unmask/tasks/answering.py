@@ -37,9 +37,7 @@ def answers_under(
     """
     if task.format == "open":
         stop = ("\n", NEXT_QUESTION) if task.match == "exact" else (NEXT_QUESTION,)
-        texts = subject.generate_under(
-            rows, edits, max_new_tokens=task.max_new_tokens, stop=stop
-        )
+        texts = subject.generate_under(rows, edits, max_new_tokens=task.max_new_tokens, stop=stop)
         return [
             [text_score(task, p.item, text) for p, text in zip(prompts, line, strict=True)]
             for line in texts

@@ -1,7 +1,7 @@
 """How options given as texts are ranked, and the other rules that are shown beside.
 
-The rule is the sum: an option's whole log-probability after the prompt, which is how likely the model
-is to say it. `docs/scoring.md` compares it with the others on real tasks.
+The rule is the sum: an option's whole log-probability after the prompt, which is how likely the
+model is to say it. `docs/scoring.md` compares it with the others on real tasks.
 
 - *per token* prefers long names, whose later tokens are nearly certain; it ranks by tokenisation.
 - *per byte* does the same to a lesser degree.
