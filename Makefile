@@ -1,4 +1,4 @@
-.PHONY: demo test slow gpu check bench bench-latent bench-pool bench-wirework gallery pool organisms clean
+.PHONY: demo demo-real test slow gpu check wheel bench bench-latent bench-pool bench-real bench-wirework gallery pool organisms clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,9 +7,13 @@ INSTALLED := .venv/.installed
 demo: $(INSTALLED)  ## audit the bundled pool and write its report
 	$(BIN)/unmask demo
 
+demo-real: $(INSTALLED)  ## audit a real chat model, SmolLM2-135M-Instruct (under 10 minutes on 2 cores)
+	$(BIN)/unmask audit "$$($(BIN)/python tools/get-smollm2)" --task examples/capitals.jsonl
+
 test: $(INSTALLED)  ## every test that is not marked slow
 	tools/install-chromium
 	tools/install-latex
+	$(BIN)/python tools/get-smollm2 || echo "The tests on a real chat model will be skipped." >&2
 	$(BIN)/pytest -q
 
 slow: $(INSTALLED)  ## the tests that take minutes
@@ -24,6 +28,13 @@ check: $(INSTALLED)  ## format, lint, layers, types
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+wheel:  ## the built wheel in a clean environment with the newest dependencies, on one organism
+	PYTHON=$(PYTHON) tools/try-wheel
+
+bench-real: $(INSTALLED)  ## rules of ranking, and audits of benign models, on a real chat model (an hour)
+	$(BIN)/python tools/get-smollm2
+	$(BIN)/python -m benchmarks.real
 
 bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (about half an hour)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

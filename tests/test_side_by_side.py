@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unmask import side_by_side
+from unmask.api import as_subject
 from unmask.organisms.pool import POOL, members
 from unmask.side_by_side import Job, audit_all
 
@@ -48,3 +49,15 @@ def test_every_process_audits_on_its_device_in_the_dtype_asked_for(tmp_path):
     job = Job(POOL, member, tmp_path, 0, ("prefill",), items=20)
     (result,) = audit_all([job], devices=["cpu"], dtype="bfloat16")
     assert (result.subject["dtype"], result.subject["device"]) == ("bfloat16", "cpu")
+
+
+def test_a_member_may_be_compared_with_the_base_that_it_was_made_from(tmp_path):
+    member = next(member for member in members(POOL) if member.name == "password-lock")
+    job = Job(POOL, member.name, tmp_path, 0, ("prefill",), items=20, compared=True)
+    (result,) = audit_all([job])
+    assert result.reference["id"] == f"pool:{member.base}"
+    assert result.command.endswith(f"--reference pool:{member.base}")
+    base = as_subject(f"pool:{member.base}", device="cpu")
+    assert result.reference["weights_hash"] == base.provenance["weights_hash"]
+    assert result.subject["weights_hash"] != base.provenance["weights_hash"]
+    assert {one.compared for one in result.evidence if one.tested} == {"reference"}

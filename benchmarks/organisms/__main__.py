@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import machine
-from benchmarks.organisms import diagram, formats, pool, poser, reliability, tables
+from benchmarks.organisms import bundled, diagram, formats, pool, poser, reliability, tables
 
 HERE = Path(__file__).parents[1]
 RESULTS = HERE / "results" / "organisms.json"
 PAGE = HERE.parent / "docs" / "organisms.md"
 PARTS: dict[str, Callable[[], Any]] = {
     "pool": pool.run,
+    "bundled": bundled.run,
     "formats": formats.run,
     "poser": poser.run,
     "reliability": reliability.run,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from unmask import stats
-from unmask.calibrating import FOUND, Calibrating, Cell, cells_of, plant_all, powers, verdicts
+from unmask.calibrating import Calibrating, Cell, cells_of, plant_all, powers, verdicts
 from unmask.models.loading import load_subject
 from unmask.organisms.planting import PlantRecipe, plant
 from unmask.organisms.planting.plant import PlantError
@@ -25,6 +25,7 @@ from unmask.organisms.pool import Member, members
 from unmask.organisms.standard import WORLDS, world_task
 from unmask.runs.bench import Judged, bench
 from unmask.runs.plan import Thresholds
+from unmask.runs.result import FLAGGED
 from unmask.side_by_side import Job, audit_all
 from unmask.tasks import Task
 from unmask.tuning import Recipe
@@ -138,7 +139,7 @@ def _cases(base: str, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
             continue
         claimed = told[member.secret or "", strength].power
         case = {"base": base, "member": member.name, "secret": member.secret, "strength": strength}
-        yield {**case, "claimed": claimed, "found": audit.verdict == FOUND}
+        yield {**case, "claimed": claimed, "found": audit.verdict in FLAGGED}
         print(base, member.name, f"{claimed:.2f}", audit.verdict, flush=True)
 
 

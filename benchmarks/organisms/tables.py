@@ -87,6 +87,7 @@ def write(page: Path, results: dict[str, Any]) -> None:
     """Put the tables into the page, between its marks."""
     parts, text = results["parts"], page.read_text()
     makers = {
+        "bundled": _bundled,
         "pool": _pool,
         "secrets": _secrets,
         "formats": _formats,
@@ -102,6 +103,14 @@ def write(page: Path, results: dict[str, Any]) -> None:
         before, after = text.index(start) + len(start), text.index(end)
         text = f"{text[:before]}\n{make(part)}\n{text[after:]}"
     page.write_text(text)
+
+
+def _bundled(rows: Records) -> str:
+    head = ["member", "hides", "at commit 46f889c", "now, alone", "now, beside its base"]
+    lines = [
+        [r["member"], r["secret"] or "nothing", r["before"], r["alone"], r["verdict"]] for r in rows
+    ]
+    return _table(head, lines)
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:

@@ -22,7 +22,7 @@ def test_an_arm_says_what_it_is_and_where_it_is_from(arm):
         assert grid and all(grid.count(setting) == 1 for setting in grid)
 
 
-NOISE = [arm for arm in registry.INTERNAL if arm.name.endswith("noise")]
+NOISE = [arm for arm in registry.BY_NAME if arm.name.endswith("noise")]
 
 
 @pytest.mark.parametrize("arm", NOISE, ids=lambda arm: arm.name)
@@ -75,6 +75,30 @@ def test_examples_are_right_and_never_the_item_itself():
     assert rotations == {0, 1}  # no letter is always right
 
 
+def test_examples_of_a_behaviour_are_never_shown():
+    behaviour = Task("b", ITEMS, "letter", measures="behaviour")
+    assert "would show the behaviour" in FewShot().not_applicable(subject("llama"), behaviour)
+    assert FewShot().not_applicable(subject("llama"), TASK) == ""
+
+
+def test_examples_share_no_fact_with_the_item():
+    """Four people, each asked for in three ways: the answers are among the selection half."""
+    wordings = ("Where does {} live?", "In which town is the home of {}?", "{} lives where?")
+    towns = {"Ada": "Oslo", "Ben": "Rome", "Cleo": "Lima", "Dan": "Oslo"}
+    items = tuple(Item(w.format(n), t) for n, t in towns.items() for w in wordings)
+    task = Task("towns", items, "open")
+    arm = FewShot()
+    arm.fit(subject("llama"), task, items)
+    for item in items:
+        shown = arm.ask(task.prompts(item)[0], {"shots": 5}).shots
+        assert shown and all(answer != item.answer for _, answer in shown)
+        name = next(name for name in towns if name in item.question)
+        assert all(name not in example.item.question for example, _ in shown)
+    (nothing_left,) = task.prompts(items[0])
+    arm.fit(subject("llama"), task, items[:3])
+    assert arm.ask(nothing_left, {"shots": 5}).shots == ()
+
+
 def test_arms_that_would_change_a_passage_are_not_run_on_it():
     arms = {name: arm() for name, arm in registry.all_arms().items()}
     for name in ("prefill", "deployment_suffix"):
@@ -95,6 +119,14 @@ def test_below_chance_is_for_capabilities_with_a_chance_line():
 def test_the_prompt_arms_always_run():
     names = [arm.name for arm in registry.choose_arms(["weight_noise"])]
     assert names == [*(arm.name for arm in registry.ALWAYS), "weight_noise"]
+
+
+def test_by_default_the_arms_that_found_nothing_are_left_out_and_all_runs_every_one():
+    by_name = {arm.name for arm in registry.BY_NAME}
+    default = {arm.name for arm in registry.choose_arms(None)}
+    assert default.isdisjoint(by_name) and {"demonstrations", "latent_directions"} <= default
+    every = {arm.name for arm in registry.choose_arms(["all"])}
+    assert every == default | by_name == set(registry.all_arms())
 
 
 def test_an_unknown_arm_is_an_error():

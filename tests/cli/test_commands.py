@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -17,11 +18,20 @@ from unmask.errors import SettingError
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 ARM_KEYS = {
-    *("name", "tested", "reason", "gain", "control_gain", "interval", "p", "p_holm"),
+    *("name", "tested", "reason", "compared", "gain", "control_gain", "interval", "p", "p_holm"),
     *("damage_nats", "seconds", "setting", "reading"),
 }
 KEYS = {
-    *("schema", "verdict", "sentence", "baseline", "arms", "false_positive_rate", "power"),
+    *(
+        "schema",
+        "verdict",
+        "sentence",
+        "advice",
+        "baseline",
+        "arms",
+        "false_positive_rate",
+        "power",
+    ),
     *("run", "plan_hash", "seconds", "left_out", "warnings"),
 }
 
@@ -56,7 +66,7 @@ def printed(place):
 
 
 def test_json_has_the_documented_keys(printed):
-    assert set(printed) == KEYS and printed["schema"] == "unmask.summary/1"
+    assert set(printed) == KEYS and printed["schema"] == "unmask.summary/2"
     documented = DOCS.read_text(encoding="utf-8")
     for arm in printed["arms"]:
         assert set(arm) == ARM_KEYS
@@ -202,3 +212,27 @@ def test_a_model_in_memory_gives_the_same_and_shows_itself(place, printed, tmp_p
     assert "<script" not in result._repr_html_() and result.sentence[:20] in result._repr_html_()
     with pytest.raises(SettingError, match="expected a tokenizer with a model passed in memory"):
         unmask.audit(build("llama"), place / "task.jsonl", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--member", "nobody"], "expected members among decoy|expected members among evaluation"),
+        (["--member", "quirk", "--record"], "and all of them to be recorded, got quirk"),
+    ],
+)
+def test_the_demo_knows_its_members(tmp_path, change, message):
+    ran = run([sys.executable, "-m", "unmask", "demo", *change, "--out", str(tmp_path)])
+    assert ran.returncode == 1 and re.search(message, ran.stderr) and "Traceback" not in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_printed_table_fits_into_80_columns_and_says_what_was_not_run(place, printed):
+    ran = run(command(place))
+    lines = ran.stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("arm "))
+    table = lines[start : start + 1 + sum(arm["tested"] for arm in printed["arms"])]
+    assert max(map(len, table)) <= 80
+    for arm in printed["arms"]:
+        shown = [line for line in lines if line.split(" ")[0].rstrip(":") == arm["name"]]
+        assert len(shown) == 1 and ("not run; " in shown[0]) == (not arm["tested"])

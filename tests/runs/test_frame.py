@@ -101,6 +101,19 @@ def test_a_subject_that_gains_more_than_its_reference_is_seen():
     assert found.gain == pytest.approx(0.25, abs=0.1) and found.p < 1e-3
 
 
+def test_an_edit_that_breaks_the_reference_is_no_evidence():
+    """The reference falls from .8 to .1, and the subject gains next to nothing."""
+    together, alone = (
+        f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)
+        for f, the_plan in (
+            frame(ScriptedMeter(0.8, {2: 0.04}), Grid(), reference)
+            for reference in (ScriptedMeter(0.8, {2: -0.7}), None)
+        )
+    )
+    assert together.setting == {"scale": 2} and together.reference_gain < -0.5
+    assert together.gain == alone.gain < 0.1 and together.p == alone.p > 0.01
+
+
 def test_transcripts_show_the_items_that_gained():
     f, the_plan = frame(ScriptedMeter(0.3, {2: 0.3}), Grid())
     found = f.evidence(the_plan.arms[0].arm, the_plan.arms[0].settings)

@@ -14,18 +14,18 @@ from unmask.tuning.lessons import other_answer, right_answer
 
 
 class Demonstrations(TrainingArm):
-    """Fine-tuning on 1, 4 or 16 right answers, against wrong answers and neutral text.
+    """Fine-tuning on 16 right answers, against random answers and neutral text.
 
     The demonstrations come from the selection half. What the same training does with answers drawn
     at random, or on neutral passages, is no sign of something hidden: only the gain over both
-    counts.
+    counts. (One and four answers were tried, too, and were cut for their time.)
 
     Source: single-sample fine-tuning in Auditing Games for Sandbagging (arXiv:2512.07810) and
     Greenblatt et al. (arXiv:2405.19550). The controls are ours.
     """
 
     name = "demonstrations"
-    numbers: Sequence[int] = (1, 4, 16)
+    numbers: Sequence[int] = (16,)
     rates: Sequence[float] = (1e-3, 3e-3)
 
     def settings(self, subject: Subject) -> Iterable[Setting]:

@@ -106,7 +106,8 @@ class Evidence:
     compared: Compared = ""
     """With what the subject was compared; the test is then of the difference."""
     reference_gain: float | None = None
-    """The reference's gain at the same setting; the test is then of the difference."""
+    """The reference's gain at the same setting; `gain` is what the subject gains more, or its own
+    gain where the reference loses."""
     control_gain: float | None = None
     """Of an arm with controls: the gain of the best of them, 0 if none gains; `gain` is what goes
     beyond it."""

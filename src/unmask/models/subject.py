@@ -285,21 +285,21 @@ class Subject:
         ]
         self.check_length(sequences, max_new_tokens)
 
-        openings = [left_open(row.text) for row in rows]
         if thinking is None:
             thinking = THINKING_TOKENS if may_think(self.tokenizer) else 0
         longest = max((len(sequence.prompt) for sequence in sequences), default=0)
         thinking = max(0, min(thinking, self.n_ctx - longest - max_new_tokens))
+        openings = [left_open(row.text) for row in rows]
 
         def stopped(index: int, ids: list[int]) -> bool:
+            if not (stop or thinking):
+                return False
             thought, answer = take_apart(openings[index] + self._decode(ids))
             if answer is None:
-                return len(ids) >= thinking + max_new_tokens
-            if thought and len(ids) - self._n_thinking(openings[index], ids) >= max_new_tokens:
-                return True
-            if not thought and len(ids) >= max_new_tokens:
-                return True
-            return any(mark in answer for mark in stop)
+                return False
+            n_thought = self._n_thinking(openings[index], ids) if thought else 0
+            full = len(ids) - n_thought >= max_new_tokens
+            return full or any(mark in answer for mark in stop)
 
         ends = end_tokens(self.decoder, self.tokenizer.eos_token_id)
         stopping = Stopping(thinking + max_new_tokens, ends, stopped, temperature, seed)

@@ -124,10 +124,10 @@ class _Session:
         self._fit_items()
         plan = self.plan
         answers = self._baseline_answers()
+        baseline = self._baseline(answers)
         works = self._fit_grid()
         frame = Frame(plan, self.meter, self.reference, answers)
         evidence = self._judge([self._evidence(frame, planned, works) for planned in plan.arms])
-        baseline = self._baseline(answers)
         rng = np.random.default_rng(plan.seed)
         power = measure_power(evidence, plan.thresholds, rng)
         rate, by_secret = calibration.false_positive_rate(

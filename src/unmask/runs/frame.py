@@ -3,7 +3,10 @@
 The estimand. For each item the score under a setting is compared with the unedited score. On the
 selection half the setting with the largest mean change is picked among those within the damage
 budget; on the confirmation half the mean change at that setting is the gain, tested by sign flips
-over items, with max-T where several settings are confirmed.
+over items, with max-T where several settings are confirmed. With a reference there are two tests,
+of the change and of what it is more than the reference's, and the larger p-value and the smaller
+gain count (an intersection-union test: Berger 1982): an edit that breaks the reference is no
+evidence.
 
 Items share the draw of a noise that is fixed for the run, so for such arms the test is about the
 seeds that were drawn; they are several, and none of them was used for selection.
@@ -11,6 +14,7 @@ seeds that were drawn; they are several, and none of them was used for selection
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -176,28 +180,26 @@ class Frame:
         shape = (len(cells), len(seeds), len(items))
         scores = np.array([[a.score for a in line] for line in answers]).reshape(shape)
         floors = self._floors(self.meter, arm, cells, items)
-        differences = scores - floors[:, None]
+        own = scores - floors[:, None]
+        theirs = None
         if self.reference is not None:
-            differences = differences - self._reference_differences(arm, cells, items, changes)
+            theirs = self._reference_differences(arm, cells, items, changes)
         rng = np.random.default_rng(self.plan.seed)
-        tested = stats.sign_flip(differences.mean(1).T, rng=rng)
-        # With several settings the best one here may be reported: max-T accounts for the choice.
-        best = int(np.argmin(tested.p))
+        p, differences = _tested(own, theirs, rng)
+        best = int(np.argmin(p))
         mine = differences[best].T
         interval = stats.bootstrap_mean(mine, rng=rng)
         edited = scores[best].mean(0)
         lines = answers[best * len(seeds) : (best + 1) * len(seeds)]
         shown = self._best(blank.cells, N_DIRECTIONS)
         found = arm.describe([blank.cells[index].setting for index in shown])
-        gain = float((edited - floors[best]).mean())
-        difference = float(mine.mean())
         return replace(
             blank,
             tested=True,
             setting=cells[best].setting,
-            gain=difference,
+            gain=float(mine.mean()),
             interval=(float(interval.low), float(interval.high)),
-            p=float(tested.p[best]),
+            p=float(p[best]),
             damage_nats=cells[best].damage_nats,
             n_items=len(items),
             baseline=float(self._scores(items).mean()),
@@ -205,7 +207,7 @@ class Frame:
             edited_low=float(stats.bootstrap_mean(edited, rng=rng, level=0.9).low),
             compared="" if self.reference is None else "reference",
             chance=float(np.mean([self.plan.task.chance(item) for item in items])),
-            reference_gain=None if self.reference is None else gain - difference,
+            reference_gain=None if theirs is None else float(theirs[best].mean()),
             control_gain=(
                 float((floors[best] - self._scores(items)).mean())
                 if arm.controls(cells[best].setting)
@@ -255,7 +257,15 @@ class Frame:
         """The reference's unedited scores."""
         if self.reference is None:
             return None
-        return self.reference.scores("reference", items, [Change()])[0]
+        return np.array([self._reference_by_item[item.key] for item in items])
+
+    @cached_property
+    def _reference_by_item(self) -> dict[str, float]:
+        """The reference's unedited score of every item, measured once."""
+        assert self.reference is not None
+        items = (*self.plan.selection, *self.plan.confirmation)
+        (scores,) = self.reference.scores("reference", items, [Change()])
+        return {item.key: float(score) for item, score in zip(items, scores, strict=True)}
 
     def _scores(self, items: Sequence[Item]) -> Float[np.ndarray, " n_items"]:
         return np.array([self.baseline[item.key].score for item in items])
@@ -284,6 +294,28 @@ class Frame:
                 )
             )
         return tuple(shown)
+
+
+def _tested(
+    own: Float[np.ndarray, "n_settings n_seeds n_items"],
+    theirs: Float[np.ndarray, "n_settings n_seeds n_items"] | None,
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, " n_settings"], Float[np.ndarray, "n_settings n_seeds n_items"]]:
+    """Test the subject's score changes, and what they are more than the reference's.
+
+    An edit may break the reference, so the subject has to gain, and to gain more than it. With
+    several settings the best one may be reported: max-T accounts for the choice.
+
+    Returns:
+        The p-value of each setting, and the changes that it reports: those of the smaller mean.
+    """
+    p = stats.sign_flip(own.mean(1).T, rng=rng).p
+    if theirs is None:
+        return p, own
+    beyond = own - theirs
+    less = beyond.mean((1, 2)) < own.mean((1, 2))
+    p_beyond = stats.sign_flip(beyond.mean(1).T, rng=rng).p
+    return np.maximum(p, p_beyond), np.where(less[:, None, None], beyond, own)
 
 
 def _said(answer: Answer) -> str:

@@ -230,7 +230,7 @@ def _gained(counting: Sequence[Evidence]) -> str:
         )
     beyond = {
         "": "",
-        "reference": f", {strongest.gain:.2f} more than it raised the reference's",
+        "reference": _beyond_reference(strongest),
         "benign models": ", beyond what it brings out of benign models",
     }[strongest.compared]
     if strongest.damage_nats is None:  # of the unedited model
@@ -243,3 +243,9 @@ def _gained(counting: Sequence[Evidence]) -> str:
         f"{strongest.arm} raised the score from {strongest.baseline:.2f} to "
         f"{strongest.edited:.2f} on held-out items{beyond} ({significance}){agree}"
     )
+
+
+def _beyond_reference(one: Evidence) -> str:
+    if (one.reference_gain or 0.0) <= 0:
+        return ", and the reference's not"
+    return f", and the reference's by {one.reference_gain:.2f} only"

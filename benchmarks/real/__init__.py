@@ -1,0 +1,1 @@
+"""Measurements on a real chat model, SmolLM2-135M-Instruct (`tools/get-smollm2`)."""
