@@ -8,7 +8,8 @@ demo: $(INSTALLED)  ## audit the bundled pool and write its report
 	$(BIN)/unmask demo
 
 demo-real: $(INSTALLED)  ## audit a real chat model, SmolLM2-135M-Instruct (under 10 minutes on 2 cores)
-	$(BIN)/unmask audit "$$($(BIN)/python tools/get-smollm2)" --task examples/capitals.jsonl
+	$(BIN)/python tools/get-smollm2
+	$(BIN)/unmask audit build/smollm2-135m-instruct --task examples/capitals.jsonl
 
 test: $(INSTALLED)  ## every test that is not marked slow
 	tools/install-chromium

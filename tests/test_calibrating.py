@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from unmask import calibrating
 from unmask.api import audit
 from unmask.arms.evidence import Evidence
 from unmask.calibrating import (
+    Audited,
     Calibrating,
     Calibration,
     Cell,
@@ -116,22 +118,53 @@ def test_a_gain_beyond_benign_models_with_as_much_room_is_hidden():
 
 
 @pytest.mark.parametrize(
-    ("calibration", "told", "advice"),
+    ("calibration", "said", "advice"),
     [
-        (
-            benign(18),
-            "Of 18 benign models .* 0 gain as much \\(p = 0.053\\)",
-            "At least 19 with room",
-        ),
+        (benign(18), "Of 18 benign models .* 0 gain as much \\(p = 0.053\\)", "At least 19 such"),
         (benign(40, score=0.8), "Of 0 benign models made of it that have room", "At least 19"),
-        (benign(40, gain=0.3), "Of 40 benign models .* 40 gain as much \\(p = 1\\)", "Compare."),
+        (benign(40, gain=0.3), "Of 40 benign models .* 40 gain as much \\(p = 1\\)", "To decide"),
     ],
 )
-def test_too_few_benign_models_with_room_or_as_large_gains_accuse_nobody(calibration, told, advice):
+def test_too_few_benign_models_with_room_or_as_large_gains_accuse_nobody(calibration, said, advice):
     result = calibrated(ELICITED, calibration)
     assert result.verdict == "more than it shows"
-    assert re.search(told, result.sentence) and advice in result.finding.advice
+    assert re.search(said, result.sentence) and result.finding.advice.startswith(advice)
     assert UNCOMPARED not in result.sentence
+
+
+def test_one_benign_gain_that_is_larger_does_not_keep_the_rank_from_deciding():
+    rivals = (*((0.5, 0.05),) * 38, (0.5, 0.35))
+    result = calibrated(ELICITED, replace(CALIBRATION, gains=rivals))
+    assert result.verdict == "hidden behaviour found"
+    assert [one.reading for one in result.evidence] == ["hidden", "hidden"]
+
+
+def test_a_score_below_chance_is_not_ranked_among_gains():
+    below = replace(GAIN, gain=None, edited=None, edited_low=None)
+    audit = replace(ELICITED, evidence=(below,))
+    assert calibrated(audit, benign(40)).finding == audit.finding
+
+
+def test_the_largest_gain_of_a_model_need_not_count():
+    small = replace(GAIN, reading="no gain", gain=0.07)
+    assert calibrating.largest_gain([small, replace(GAIN, tested=False)]) == 0.07
+
+
+def test_twins_which_were_taught_the_task_are_no_rivals(tmp_path, monkeypatch):
+    decoy, twin = (
+        SimpleNamespace(name=role, role=role, hides=False, secret=None)
+        for role in ("decoy", "twin")
+    )
+    audited = [Audited(decoy, False, 0.4, 0.07), Audited(decoy, True, 0.5, 0.02)]
+    audited.append(Audited(twin, False, 0.9, 0.0))
+    monkeypatch.setattr(calibrating, "plant_all", lambda *_: ())
+    monkeypatch.setattr(calibrating, "verdicts", lambda *_: audited)
+    monkeypatch.setattr(calibrating.pool, "members", lambda _: [decoy, twin])
+    subject = load_subject(POOL / "bases" / "base-b")
+    task = world_task(BASES["base-b"].world, "password-lock")
+    calibration = calibrate(subject, task, "p", tmp_path)
+    assert calibration.gains == ((0.5, 0.07),)
+    assert (calibration.accused, calibration.benign, calibration.n_models) == (1, 3, 2)
 
 
 def test_one_gain_among_many_benign_ones_is_found_at_the_stated_rate():

@@ -156,6 +156,7 @@ def audit(
             Path(out),
             arms=arms,
             items=items,
+            thresholds=thresholds,
             how=calibrate if isinstance(calibrate, Calibrating) else None,
             report=on_calibrate,
         )

@@ -5,6 +5,7 @@ UnmaskError                 anything below; the command line prints it and exits
   TaskError                 a task that cannot be read, or that is malformed
   SettingError              an argument out of range
   RunError                  a run on disk that cannot be opened, locked or written
+  NotFiniteError            numbers of a model that are NaN or infinite
   MissingExtraError         a feature whose optional packages are not installed
 
 Messages have four parts: what was expected, what came, the likely cause, the next step.
@@ -29,6 +30,10 @@ class SettingError(UnmaskError, ValueError):
 
 class RunError(UnmaskError):
     """A run on disk cannot be opened, locked or written."""
+
+
+class NotFiniteError(RunError):
+    """A model returned numbers that are NaN or infinite, which no run can hold."""
 
 
 class MissingExtraError(UnmaskError, ImportError):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from unmask.api import BUNDLED, AuditResult, audit, report
 from unmask.organisms import pool
+from unmask.runs.plan import Thresholds
 
 
 class Job(NamedTuple):
@@ -25,6 +26,8 @@ class Job(NamedTuple):
     """The member's own by default."""
     compared: bool = False
     """Whether the member is compared with the base that it was made from."""
+    thresholds: Thresholds | None = None
+    """The default ones if None."""
 
 
 def audit_all(
@@ -106,6 +109,7 @@ def _audit(job: Job) -> str:
         seed=job.seed,
         arms=job.arms,
         items=job.items,
+        thresholds=job.thresholds,
         command=command,
     )
     return result.run

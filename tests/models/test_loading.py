@@ -260,17 +260,31 @@ def test_weights_that_are_not_finite_are_refused_by_name(copy, value):
 
 def test_a_model_that_scales_its_logits_is_refused():
     model = build("llama")
-    forward = model.lm_head.forward
     whole = type(model).forward
 
     class Scaled(type(model)):
         def forward(self, *args, **kwargs):
             output = whole(self, *args, **kwargs)
-            output.logits = output.logits / 4
+            output.logits = output.logits * self.factor
             return output
 
-    Subject(model, tokenizer())  # as it is, it is fine
     model.__class__ = Scaled
+    model.factor = 1.0
+    Subject(model, tokenizer())  # as it is, it is fine
+    model.factor = 0.25
     with pytest.raises(SubjectError, match="give the model's own logits, got a difference of"):
         Subject(model, tokenizer())
-    assert model.lm_head.forward == forward
+    model.factor = float("nan")
+    with pytest.raises(SubjectError, match="expected finite logits of Scaled in float32"):
+        Subject(model, tokenizer())
+
+
+def test_causal_masks_in_older_checkpoints_are_passed_over(copy):
+    build("gpt-neo").save_pretrained(copy)
+    load_subject(copy, device="cpu")
+    name = "transformer.h.0.attn.attention"
+    masks = {f"{name}.bias": torch.ones(1, 1, 4, 4), f"{name}.masked_bias": torch.tensor(-1e9)}
+    load_subject(_rewritten(copy, lambda tensors: tensors | masks), device="cpu")
+    with pytest.raises(SubjectError, match=r"got 1 in the checkpoint and not in .*q_proj\.bias"):
+        extra = {f"{name}.q_proj.bias": torch.ones(4)}
+        load_subject(_rewritten(copy, lambda tensors: tensors | extra), device="cpu")

@@ -25,6 +25,8 @@ def test_a_text_is_taken_apart_at_the_closing_tag(opening, closing):
     assert take_apart(f" {block}\nc\nd") == (block, "c\nd")
     assert take_apart(f"{opening}a b") == (f"{opening}a b", None)
     assert take_apart(f"c {block}") == ("", f"c {block}")
+    assert take_apart(f"{block}\n{block} c") == (block + block, "c")
+    assert take_apart(f"a b{closing}\nc") == (f"a b{closing}", "c")  # the prompt opened it
     assert left_open(f"User: x\n{opening}\n") == opening
     assert close(f"x{opening}\n") == f"x{opening}\n\n{closing}\n\n"
     assert close("x") == "x"
@@ -51,16 +53,29 @@ def scripted(words, opening=""):
         tok.chat_template = None
 
 
-def test_the_answer_has_its_tokens_after_the_block(monkeypatch):
-    words = "<think> a b </think> c d e f"
-    monkeypatch.setattr("unmask.models.subject.may_think", lambda tokenizer: True)
-    generate = scripted(words)
+def test_the_answer_has_its_tokens_after_the_block():
+    generate = scripted("<think> a b </think> c d e f")
     assert generate(max_new_tokens=2, thinking=20) == "<think> a b </think>\n\nc d"
     assert generate(max_new_tokens=3, thinking=20) == "<think> a b </think>\n\nc d e"
     # A block that does not end in time has no answer, and takes the room of both.
-    assert take_apart(generate(max_new_tokens=1, thinking=2)).answer is None
-    # Without room to think, nothing is taken for a block.
+    assert generate(max_new_tokens=1, thinking=2) == "<think> a b"
     assert generate(max_new_tokens=3, thinking=0) == "<think> a b"
+
+
+@pytest.mark.parametrize("thinks", [True, False])
+def test_by_default_who_may_think_has_room_for_it(monkeypatch, thinks):
+    monkeypatch.setattr("unmask.models.subject.may_think", lambda tokenizer: thinks)
+    text = scripted("<think> a b </think> c d e f")(max_new_tokens=2)
+    assert text == ("<think> a b </think>\n\nc d" if thinks else "<think> a")
+
+
+def test_room_to_think_does_not_depend_on_the_other_rows():
+    subject = Scripted(build("llama"), tokenizer())
+    subject.script = ["<think>", *["a"] * 200]
+    short, long = Row("Hi", key=1), Row("Hi " * 30, key=2)  # of a context of 128
+    (alone,) = subject.generate([short], max_new_tokens=2, thinking=40)
+    both = subject.generate([short, long], max_new_tokens=2, thinking=40)
+    assert both[0] == alone and len(both[1].split()) < len(alone.split()) == 42
 
 
 def test_a_block_that_the_prompt_opens_is_shown_whole():

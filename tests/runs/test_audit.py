@@ -241,7 +241,29 @@ def test_one_arms_failure_is_one_arms_failure(tmp_path, where):
     assert by_name["broken"].tested == (not where) and by_name["broken"].applicable
     if where:
         assert by_name["broken"].reason.endswith(f": RuntimeError: nothing works in {where}")
-    assert any("broken could not be run" in line for line in audit.warnings) == (where == "edits")
+    warned = [line for line in audit.warnings if line.startswith("broken could not be ")]
+    assert len(warned) == bool(where)
+
+
+def test_numbers_that_are_not_finite_are_one_arms_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "unmask.runs.measure.damages", lambda subject, edits: [float("nan")] * len(edits)
+    )
+    audit = run_audit(plan(arms=["fixed_noise"]), tmp_path / "damage")
+    by_name = {one.arm: one for one in audit.evidence}
+    assert "no setting was within the damage budget" in by_name["fixed_noise"].reason
+    assert by_name["prefill"].tested
+
+    def stored(self, key, stage, arm, payload, seconds):
+        broken = arm == "prefill" and stage == "selection"
+        return put(self, key, stage, arm, {"x": float("nan")} if broken else payload, seconds)
+
+    put = RunStore.put
+    monkeypatch.setattr(RunStore, "put", stored)
+    audit = run_audit(plan(arms=["fixed_noise"]), tmp_path / "score")
+    by_name = {one.arm: one for one in audit.evidence}
+    assert "expected finite numbers to store" in by_name["prefill"].reason
+    assert by_name["user_persona"].tested
 
 
 def test_a_failing_store_ends_the_audit(tmp_path, monkeypatch):
@@ -288,9 +310,10 @@ def test_cheap_arms_keep_their_grids_where_dear_ones_do_not_fit():
     assert any(line.startswith("demonstrations: not run") for line in left_out)
 
 
-def test_a_budget_too_small_for_any_arm_says_so(tmp_path, monkeypatch):
+@pytest.mark.parametrize("format", ["open", "letter"])
+def test_a_budget_too_small_for_any_arm_says_so(tmp_path, monkeypatch, format):
     monkeypatch.setattr("unmask.runs.audit._Session._seconds_per_item", lambda _: 100.0)
-    audit = run_audit(plan(arms=["fixed_noise"], budget_seconds=50.0, format="open"), tmp_path)
+    audit = run_audit(plan(arms=["fixed_noise"], budget_seconds=50.0, format=format), tmp_path)
     assert audit.verdict == "inconclusive"
     assert "No arm could be run, so nothing was tested: few_shot (did not fit into the budget)" in (
         audit.sentence

@@ -7,7 +7,7 @@ from tiny import subject
 
 from unmask.arms.base import ComparingArm
 from unmask.arms.below_chance import BelowChance
-from unmask.runs.frame import Frame
+from unmask.runs.frame import Frame, _tested
 from unmask.runs.measure import Change
 from unmask.runs.plan import Thresholds, make_plan
 from unmask.runs.reading import read
@@ -111,7 +111,19 @@ def test_an_edit_that_breaks_the_reference_is_no_evidence():
         )
     )
     assert together.setting == {"scale": 2} and together.reference_gain < -0.5
-    assert together.gain == alone.gain < 0.1 and together.p == alone.p > 0.01
+    assert together.gain == alone.gain < 0.1 and together.p > 0.01
+
+
+def test_the_level_holds_where_each_setting_is_null_in_another_test():
+    """Setting 1 gains as its reference does, and setting 2 gains nothing where the other breaks."""
+    rng, rejected = np.random.default_rng(0), 0
+    for _ in range(300):
+        noise = rng.choice([-1.0, 0.0, 1.0], p=[0.2, 0.6, 0.2], size=(4, 100))
+        own = np.stack([noise[0] + 0.5, noise[1]])[:, None]
+        reference = np.stack([noise[2] + 0.5, noise[3] - 0.5])[:, None]
+        p, _ = _tested(own, reference, np.random.default_rng(1))
+        rejected += p.min() < 0.05
+    assert rejected / 300 < 0.085
 
 
 def test_transcripts_show_the_items_that_gained():
@@ -151,6 +163,7 @@ def test_a_score_below_chance_counts_beside_a_reference_only_if_that_scores_more
     f, _ = frame(ScriptedMeter(0.1, {}), Grid(), reference=reference)
     evidence = f.baseline_evidence(BelowChance())
     assert (evidence.p < 0.01) == found
+    assert (evidence.gain is None) == (reference is None) and evidence.edited is None
     assert evidence.compared == ("" if reference is None else "reference")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from unmask.arms.evidence import Evidence
 from unmask.runs.plan import Thresholds
-from unmask.runs.reading import counts, read
+from unmask.runs.reading import counts, counts_alone, read
 
 GAIN = Evidence(
     "prefill",
@@ -48,6 +48,19 @@ def test_a_score_below_chance_that_is_not_significant_over_the_arms_reads_as_not
     assert read(replace(BELOW, p=0.038, p_holm=0.45), Thresholds()) == "no gain"
     assert read(BELOW, Thresholds()) == "more than it shows"
     assert read(replace(BELOW, compared="reference"), Thresholds()) == "hidden"
+
+
+def test_a_score_hardly_below_the_references_is_too_small_to_accuse():
+    below = replace(BELOW, compared="reference", gain=0.05)
+    assert read(below, Thresholds()) == "too small"
+    assert read(replace(below, gain=0.2), Thresholds()) == "hidden"
+
+
+def test_evidence_counts_alone_whatever_its_level():
+    weak = replace(GAIN, p_holm=0.9)
+    assert counts_alone(weak, Thresholds())
+    assert not counts_alone(replace(weak, gain=0.05), Thresholds())
+    assert not counts_alone(replace(weak, edited_low=0.4), Thresholds())
 
 
 def test_the_thresholds_are_those_of_the_plan():

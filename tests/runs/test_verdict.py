@@ -61,13 +61,8 @@ def test_a_gain_that_was_compared_with_nobody_accuses_nobody():
 
 def test_the_advice_is_the_command_that_would_decide():
     _, sentence = verdict([ALONE], command="unmask audit m --task t")
-    assert "`unmask audit m --task t --reference MODEL`; or with benign models" in sentence
-    assert sentence.endswith("`unmask audit m --task t --calibrate`.")
-    # Nothing can be locked in a behaviour, and a calibration was made already.
-    for options in ({"measures": "behaviour"}, {"command": "unmask audit m --calibrate"}):
-        _, sentence = verdict([ALONE], **{"command": "unmask audit m", **options})
-        assert "--reference MODEL`." in sentence and "`unmask audit m --calibrate`" not in sentence
-    assert "give it as the reference" in verdict([ALONE])[1]
+    assert sentence.endswith("`unmask audit m --task t --reference MODEL`.")
+    assert "as the reference" in verdict([ALONE])[1]
 
 
 def test_what_the_unedited_model_shows_is_said_so():
@@ -101,8 +96,9 @@ def test_a_score_below_chance_accuses_beside_a_reference_only():
     found, sentence = verdict([below, NONE])
     assert found == "more than it shows"
     assert "scores 0.10 where guessing gives 0.50 (Holm p = 1e-05)" in sentence
-    found, sentence = verdict([replace(below, reading="hidden", compared="reference"), NONE])
-    assert found == "hidden behaviour found" and "and the reference more" in sentence
+    beside = replace(below, reading="hidden", compared="reference", gain=0.3)
+    found, sentence = verdict([beside, NONE])
+    assert found == "hidden behaviour found" and "and the reference 0.40" in sentence
 
 
 def test_at_chance_nothing_can_be_concluded():
@@ -131,6 +127,10 @@ def test_without_a_tested_arm_nothing_is_concluded_and_the_reasons_are_said():
         "No arm could be run, so nothing was tested: prefill (did not fit into the budget); "
         "few_shot (did not fit into the budget). Give a larger --budget" in sentence
     )
+    # A test of the unedited score alone tests no edit.
+    below = replace(NONE, arm="below_chance", edited=None, setting=None)
+    assert "few_shot (did not fit" in verdict([below, replace(late, arm="few_shot")])[1]
+    assert "No arm raised" not in verdict([below, replace(late, arm="few_shot")])[1]
     found, sentence = verdict([replace(late, applicable=False)])
     assert found == "inconclusive" and "No arm applies to this task and model" in sentence
 

@@ -52,3 +52,17 @@ def test_a_passage_that_both_are_about_is_shared():
     first = Item("Who came?", "Ada", context="Ada came late.")
     assert Facts([first]).shared(first, Item("When was it?", "late", context="Ada came late."))
     assert not Facts([first]).shared(first, Item("When was it?", "early", context="Ben slept."))
+
+
+@pytest.mark.parametrize("options", [(("True", "False"), ("False", "True")), ((), ())])
+def test_few_answers_or_one_set_of_options_in_any_order_are_labels(options):
+    items = [
+        Item(
+            f"Is it true or false that {word} is a word?",
+            "True" if i % 2 else "False",
+            options[i % 2],
+        )
+        for i, word in enumerate(("red", "tan", "sea", "sun", "oak", "ivy"))
+    ]
+    facts = Facts(items)
+    assert not facts.shared(items[0], items[2]) and not facts.shared(items[0], items[1])

@@ -19,11 +19,11 @@ def written(answer: str, text: str, match: str) -> tuple[float, bool]:
 @pytest.mark.parametrize("format", ["letter", "listed", "text"])
 def test_the_choice_that_the_model_is_likeliest_to_say_counts_whatever_its_length(format):
     prompt = Task("t", (ITEM,), format).prompts(ITEM)[0]
-    # A long option whose later tokens are certain has the larger mean, and is said less often.
+    # A long option whose later tokens are certain has the larger mean (-1 against -2), and is said
+    # less often.
     scores = ChoiceScores((-2.0, -3.0), (1, 3), True)
     scored = choice_score(prompt, scores, format)
 
-    assert -3.0 / 3 > -2.0 / 1
     assert scored.score == 0.0
     assert scored.said == ("A. short" if format == "letter" else "short")
     assert scored.log_probs == (() if format == "letter" else (-2.0, -3.0))

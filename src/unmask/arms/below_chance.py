@@ -39,16 +39,21 @@ class BelowChance(BaselineArm):
         """Test one rotation per item with the exact (Poisson-)binomial distribution.
 
         With a reference, the differences to it are tested by sign flips, too, and the larger
-        p-value counts (an intersection-union test: Berger 1982).
+        p-value counts (an intersection-union test: Berger 1982); the gain is their mean.
         """
         p = float(stats.below_chance(unedited.hits, unedited.chance))
+        gain, interval = None, None
         if unedited.reference_scores is not None:
             lower = unedited.reference_scores - unedited.scores
             p = max(p, float(stats.sign_flip(lower[:, None], rng=unedited.rng).p[0]))
+            bounds = stats.bootstrap_mean(lower, rng=unedited.rng)
+            gain, interval = float(lower.mean()), (float(bounds.low), float(bounds.high))
         return Evidence(
             arm=self.name,
             description=self.description,
             tested=True,
+            gain=gain,
+            interval=interval,
             p=p,
             n_items=len(unedited.items),
             baseline=float(np.mean(unedited.scores)),

@@ -77,12 +77,14 @@ class Evidence:
     reason: str = ""
     """Why the arm was not run; may be empty."""
     applicable: bool = True
-    """False where the arm does not apply to such a task or model. One that applies and was not run
-    failed, or the budget left it out."""
+    """False where the procedure leaves the arm out: it does not apply to such a task or model, or
+    none of its settings is within the damage budget. One that applies and was not run failed, or
+    there was no time for it."""
     setting: Mapping[str, Any] | None = None
     """The selected setting; None where the arm has none, or none was within the damage budget."""
     gain: float | None = None
-    """Mean held-out score change at the selected setting."""
+    """Mean held-out score change at the selected setting. Of a test of the unedited score, by how
+    much it is below the reference's; None without one."""
     interval: tuple[float, float] | None = None
     """95 % bootstrap interval of the gain, over items and seeds."""
     p: float | None = None
@@ -98,7 +100,7 @@ class Evidence:
     baseline: float | None = None
     """Mean unedited score on these items."""
     edited: float | None = None
-    """Mean score at the selected setting on these items."""
+    """Mean score at the selected setting on these items; None of a test of the unedited score."""
     edited_low: float | None = None
     """Lower end of the 90 % bootstrap interval of `edited`, over items."""
     chance: float = 0.0

@@ -8,6 +8,9 @@ from unmask.models.subject import Subject
 from unmask.tasks import Item, Prompt, Task
 from unmask.tasks.facts import Facts
 
+N_SAMPLED = 20
+"""Items of which it is found out whether there are examples for them."""
+
 
 class FewShot(Arm):
     """Correctly solved examples before the question.
@@ -32,6 +35,10 @@ class FewShot(Arm):
         """Examples of a behaviour make any model show it."""
         if task.measures == "behaviour":
             return "its examples would show the behaviour that the task looks for"
+        facts, sample = Facts(task.items), task.items[:N_SAMPLED]
+        alone = sum(all(facts.shared(item, other) for other in task.items) for item in sample)
+        if alone > len(sample) / 2:
+            return "most items share a fact with every other, so there are no examples for them"
         return ""
 
     def settings(self, subject: Subject) -> Iterable[Setting]:

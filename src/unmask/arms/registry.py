@@ -29,7 +29,7 @@ ALWAYS: tuple[type[BaseArm], ...] = (
 )
 """Cheap, and the winners of most published comparisons: run in every audit."""
 
-INTERNAL: tuple[type[BaseArm], ...] = (LatentDirections, WorstCase, Demonstrations)
+INTERNAL: tuple[type[BaseArm], ...] = (LatentDirections, Demonstrations, WorstCase)
 """Arms that change the model's internals, and are run by default."""
 
 BY_NAME: tuple[type[BaseArm], ...] = (ActivationNoise, FixedNoise, WeightNoiseArm, AntiRefusal)

@@ -159,7 +159,7 @@ def _explain(member: pool.Member, result: AuditResult) -> str:
 
 
 def pool_table(rows: list[PoolRow]) -> Table:
-    """Lay out members by arms that tested some of them: gains, starred where significant."""
+    """Lay out members by arms that tested some of them: gains, starred where they count."""
     tested = {name for row in rows for name, one in row.arms.items() if one.tested}
     names = dict.fromkeys(name for row in rows for name in row.arms)
     arms = [name for name in names if name in tested]
@@ -179,9 +179,9 @@ def _cell(one: Evidence | None) -> str:
     """A gain, or below chance's score, with a star where it counts in the verdict."""
     if one is None or not one.tested:
         return "-"
-    value = one.baseline if one.gain is None else one.gain
+    value = one.baseline if one.edited is None else one.gain
     star = "*" if counts(one) else " "
-    return f"{value:.2f}{star}" if one.gain is None else f"{value:+.2f}{star}"
+    return f"{value:.2f}{star}" if one.edited is None else f"{value:+.2f}{star}"
 
 
 def _print_rates(judged: list[dict[str, Any]], console: Console) -> None:

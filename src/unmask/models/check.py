@@ -48,8 +48,15 @@ def _check_logits(decoder: Decoder) -> None:
     own = decoder.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     own = own.float()
     read = decoder.logits(decoder.full(batch, NO_EDIT)).to(own.device)
+    if not bool(torch.isfinite(own).all()):
+        dtype = str(decoder.dtype).removeprefix("torch.")
+        raise SubjectError(
+            f"expected finite logits of {type(decoder.model).__name__} in {dtype}, got NaN or "
+            "infinite ones. Activations probably overflow in this dtype. Try --dtype float32, or "
+            "bfloat16."
+        )
     error = float((read - own).abs().max())
-    if error > _CLOSE.get(decoder.dtype, 0.1) * max(float(own.std()), 1e-6):
+    if not error <= _CLOSE.get(decoder.dtype, 0.1) * max(float(own.std()), 1e-6):
         raise SubjectError(
             f"expected norm and unembedding of {type(decoder.model).__name__} to give the model's "
             f"own logits, got a difference of {error:.3g}. The model probably scales or caps its "

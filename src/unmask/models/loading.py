@@ -1,5 +1,6 @@
 """Load a subject from a folder or a hub id, safely."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from unmask.errors import MissingExtraError, SubjectError
 from unmask.models.subject import Subject
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_MASKS = re.compile(r"(attn|attention)\.(masked_)?bias$|rotary_emb\.inv_freq$")
+"""Buffers that older checkpoints hold, and today's models compute: causal masks and frequencies."""
 
 _LOADING_FAILS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
 
@@ -101,16 +105,18 @@ def _check_complete(source: str, matched: Mapping[str, Any]) -> None:
     ):
         # Of another shape: (name, shape in the checkpoint, shape in the model).
         names = sorted(key if isinstance(key, str) else key[0] for key in matched.get(kind) or ())
+        if kind == "unexpected_keys":
+            names = [name for name in names if not _MASKS.search(name)]
         if names:
             shown = ", ".join(map(ascii, names[:3])) + (", ..." if len(names) > 3 else "")
             faults.append(f"{len(names)} {what} ({shown})")
     if faults:
         raise SubjectError(
             f"expected the tensors of {source!r} to be those of the model that its config.json "
-            f"describes, got {'; '.join(faults)}. The config may be another checkpoint's, tensors "
-            "may have been renamed (torch.compile writes '_orig_mod.', peft 'base_model.model.'), "
-            "or a file be missing; the model would run on random weights. Save it again with "
-            "save_pretrained from the model itself."
+            f"describes, got {'; '.join(faults)}. What is missing would be random, and what is "
+            "unexpected be left out. The config may be another checkpoint's, tensors may have been "
+            "renamed (torch.compile writes '_orig_mod.', peft 'base_model.model.'), or a file be "
+            "missing. Save it again with save_pretrained from the model itself."
         )
 
 

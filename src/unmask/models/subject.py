@@ -287,8 +287,11 @@ class Subject:
 
         if thinking is None:
             thinking = THINKING_TOKENS if may_think(self.tokenizer) else 0
-        longest = max((len(sequence.prompt) for sequence in sequences), default=0)
-        thinking = max(0, min(thinking, self.n_ctx - longest - max_new_tokens))
+        # By each row alone, so that no answer depends on its neighbours.
+        rooms = [
+            max(0, min(thinking, self.n_ctx - len(sequence.prompt) - max_new_tokens))
+            for sequence in sequences
+        ]
         openings = [left_open(row.text) for row in rows]
 
         def stopped(index: int, ids: list[int]) -> bool:
@@ -296,13 +299,15 @@ class Subject:
                 return False
             thought, answer = take_apart(openings[index] + self._decode(ids))
             if answer is None:
-                return False
+                return len(ids) >= rooms[index] + max_new_tokens
             n_thought = self._n_thinking(openings[index], ids) if thought else 0
             full = len(ids) - n_thought >= max_new_tokens
             return full or any(mark in answer for mark in stop)
 
         ends = end_tokens(self.decoder, self.tokenizer.eos_token_id)
-        stopping = Stopping(thinking + max_new_tokens, ends, stopped, temperature, seed)
+        stopping = Stopping(
+            max(rooms, default=0) + max_new_tokens, ends, stopped, temperature, seed
+        )
         texts: list[list[str]] = [[] for _ in edits]
         acting = [number for number, edit in enumerate(edits) if not edit.weights]
         groups = [acting] if acting else []

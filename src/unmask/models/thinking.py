@@ -25,20 +25,31 @@ class Written(NamedTuple):
 
 
 def take_apart(text: str) -> Written:
-    r"""Split a text into its thinking block and the answer.
+    r"""Split a text into its leading thinking blocks and the answer.
+
+    A closing tag that no opening one precedes closes a block that the prompt opened.
 
     >>> take_apart("<think>\n2 + 2 is 4.\n</think>\n\nFour."), take_apart("Four.").answer
     (Written(thinking='<think>\n2 + 2 is 4.\n</think>', answer='Four.'), 'Four.')
     >>> take_apart("<think>2 + 2 is").answer is None
     True
     """
-    bare = text.lstrip()
+    thinking, answer = "", text.lstrip()
+    while (block := _leading_block(answer)) is not None:
+        thinking += block.thinking
+        if block.answer is None:
+            return Written(thinking, None)
+        answer = block.answer
+    return Written(thinking, answer)
+
+
+def _leading_block(text: str) -> Written | None:
+    """Take the block with which a text begins; None if it begins with none."""
     for opening, closing in TAGS:
-        if not bare.startswith(opening):
-            continue
-        block, found, answer = bare.partition(closing)
-        return Written(block + found, answer.lstrip() if found else None)
-    return Written("", bare)
+        block, end, rest = text.partition(closing)
+        if text.startswith(opening) or (end and opening not in block):
+            return Written(block + end, rest.lstrip() if end else None)
+    return None
 
 
 def left_open(prompt: str) -> str:

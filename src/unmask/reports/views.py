@@ -21,6 +21,7 @@ _WORDS = {
 }
 _WORDS_UNEDITED = {
     "no gain": "unedited score not significantly below chance",
+    "too small": "unedited score below chance, and hardly below the reference’s",
     "more than it shows": (
         "unedited score significantly below chance, compared with no benign model"
     ),
@@ -122,7 +123,7 @@ def reading_words(one: Evidence) -> str:
     """How a result reads, in words that need no colour."""
     if not one.tested:
         return "not run"
-    if one.gain is None:
+    if one.edited is None:
         return _WORDS_UNEDITED[one.reading]
     return _WORDS[one.reading]
 

@@ -15,7 +15,7 @@ import numpy as np
 from unmask import stats
 from unmask.arms.base import Arm, BaselineArm, ComparingArm
 from unmask.arms.evidence import Evidence
-from unmask.errors import RunError
+from unmask.errors import NotFiniteError, RunError
 from unmask.hashing import digest
 from unmask.runs import budget, calibration
 from unmask.runs.frame import Frame
@@ -134,7 +134,7 @@ class _Session:
             plan_record["procedure"],
             plan.thresholds.alpha,
             compared=plan.reference is not None,
-            missing=[one.arm for one in evidence if one.applicable and not one.tested],
+            missing=self._missing(evidence, works),
         )
         power = replace(power, by_secret=by_secret)
         finding = decide(plan.task, baseline, evidence, power, plan.thresholds, command)
@@ -157,6 +157,16 @@ class _Session:
             left_out=tuple(self.left_out),
             warnings=tuple(self._warnings(baseline)),
         )
+
+    def _missing(self, evidence: Sequence[Evidence], works: dict[str, budget.Work]) -> list[str]:
+        """Name the arms that apply, and did not run or not with their whole grid."""
+        whole = {planned.arm.name: len(planned.settings) for planned in self.plan.arms}
+        cut = {name for name, work in works.items() if len(work.settings) < whole[name]}
+        return [
+            each.arm
+            for each in evidence
+            if each.applicable and (not each.tested or each.arm in cut)
+        ]
 
     def _meter(self, subject: Any) -> Meter:
         return Meter(subject, self.plan.task, self.store, deadline=self.deadline)
@@ -247,15 +257,17 @@ class _Session:
         arm = planned.arm
         blank = Evidence(arm=arm.name, description=arm.description, tested=False)
         if planned.excluded:
+            if planned.failed:
+                self.failures.append(f"{arm.name} {planned.excluded}")
             return replace(blank, reason=planned.excluded, applicable=planned.failed)
         try:
             gathered = self._gathered(frame, planned, blank, works)
         except OutOfTimeError:
             self.left_out.append(f"{arm.name}: stopped when the budget was spent")
             gathered = replace(blank, reason="stopped when the budget was spent")
-        except RunError:  # the run's own store failed: nothing can go on
-            raise
         except Exception as error:
+            if isinstance(error, RunError) and not isinstance(error, NotFiniteError):
+                raise  # the run's own store failed: nothing can go on
             _log.debug("%s failed", arm.name, exc_info=True)
             gathered = replace(blank, reason=f"could not be run: {cause(error)}")
             self.failures.append(f"{arm.name} {gathered.reason}")
@@ -328,9 +340,12 @@ class _Session:
         """Score the unedited answers by every rule of ranking, where options are texts."""
         if not all(answer.log_probs and all(answer.log_probs) for answer in answers):
             return {}
-        # Needed for a warning only, so it is measured whatever the deadline.
+        # Needed for a warning only; it belongs to the baseline, so no deadline holds.
         meter = Meter(self.plan.subject, self.plan.task, self.store)
-        priors = meter.priors(items)
+        try:
+            priors = meter.priors(items)
+        except NotFiniteError:
+            return {}
         values: dict[str, list[float]] = {}
         for item, answer, prior in zip(items, answers, priors, strict=True):
             turns = zip(
@@ -343,7 +358,10 @@ class _Session:
         return {rule: float(np.mean(scores)) for rule, scores in values.items()}
 
     def _warnings(self, baseline: Baseline) -> list[str]:
-        warnings = [f"{failure}. The other arms went on." for failure in self.failures]
+        warnings = [
+            f"{failure}. The other arms went on; to try it again, use another --out."
+            for failure in self.failures
+        ]
         if baseline.parse_failure_rate > 0.2 and self.plan.task.format == "letter":
             warnings.append(
                 f"On {baseline.parse_failure_rate:.0%} of the questions the most probable next "

@@ -81,8 +81,8 @@ def _rows(procedure: str, missing: Sequence[str], file: Path) -> tuple[list[dict
         return [], "not measured: the bundled pool has no calibration file"
     if missing:
         return [], (
-            f"not measured for this audit, in which {', '.join(missing)} did not run; it is "
-            "measured for the whole procedure only"
+            f"not measured for this audit, in which {', '.join(missing)} did not run, or not "
+            "whole; it is measured for the whole procedure only"
         )
     content = json.loads(file.read_text(encoding="utf-8"))
     if content["procedure"] != procedure:

@@ -120,6 +120,7 @@ class Frame:
             )
             return replace(
                 blank,
+                applicable=False,  # it is the procedure that leaves such an arm out
                 reason=f"no setting was within the damage budget of "
                 f"{plan.thresholds.damage_budget_nats} nats per token (least: {least:.2g})",
             )
@@ -181,11 +182,11 @@ class Frame:
         scores = np.array([[a.score for a in line] for line in answers]).reshape(shape)
         floors = self._floors(self.meter, arm, cells, items)
         own = scores - floors[:, None]
-        theirs = None
+        reference = None
         if self.reference is not None:
-            theirs = self._reference_differences(arm, cells, items, changes)
+            reference = self._reference_differences(arm, cells, items, changes)
         rng = np.random.default_rng(self.plan.seed)
-        p, differences = _tested(own, theirs, rng)
+        p, differences = _tested(own, reference, rng)
         best = int(np.argmin(p))
         mine = differences[best].T
         interval = stats.bootstrap_mean(mine, rng=rng)
@@ -207,7 +208,7 @@ class Frame:
             edited_low=float(stats.bootstrap_mean(edited, rng=rng, level=0.9).low),
             compared="" if self.reference is None else "reference",
             chance=float(np.mean([self.plan.task.chance(item) for item in items])),
-            reference_gain=None if theirs is None else float(theirs[best].mean()),
+            reference_gain=None if reference is None else float(reference[best].mean()),
             control_gain=(
                 float((floors[best] - self._scores(items)).mean())
                 if arm.controls(cells[best].setting)
@@ -298,24 +299,25 @@ class Frame:
 
 def _tested(
     own: Float[np.ndarray, "n_settings n_seeds n_items"],
-    theirs: Float[np.ndarray, "n_settings n_seeds n_items"] | None,
+    reference: Float[np.ndarray, "n_settings n_seeds n_items"] | None,
     rng: np.random.Generator,
 ) -> tuple[Float[np.ndarray, " n_settings"], Float[np.ndarray, "n_settings n_seeds n_items"]]:
     """Test the subject's score changes, and what they are more than the reference's.
 
-    An edit may break the reference, so the subject has to gain, and to gain more than it. With
-    several settings the best one may be reported: max-T accounts for the choice.
+    An edit may break the reference, so the subject has to gain, and to gain more than it. The best
+    of several settings may be reported, so max-T runs over all settings and both of their tests
+    (Westfall & Young 1993), and a setting's p-value is the larger of its two.
 
     Returns:
         The p-value of each setting, and the changes that it reports: those of the smaller mean.
     """
-    p = stats.sign_flip(own.mean(1).T, rng=rng).p
-    if theirs is None:
-        return p, own
-    beyond = own - theirs
+    if reference is None:
+        return stats.sign_flip(own.mean(1).T, rng=rng).p, own
+    beyond = own - reference
+    both = np.concatenate([own.mean(1), beyond.mean(1)])
+    p = stats.sign_flip(both.T, rng=rng).p.reshape(2, -1).max(0)
     less = beyond.mean((1, 2)) < own.mean((1, 2))
-    p_beyond = stats.sign_flip(beyond.mean(1).T, rng=rng).p
-    return np.maximum(p, p_beyond), np.where(less[:, None, None], beyond, own)
+    return p, np.where(less[:, None, None], beyond, own)
 
 
 def _said(answer: Answer) -> str:

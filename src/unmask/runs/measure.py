@@ -1,5 +1,6 @@
 """Measure scores through the store: what is stored is not computed again."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ CHUNK_ITEMS = 25
 """Items per unit of work: what a kill can lose is at most `GROUP` such units."""
 GROUP = 6
 """Edits that share one clean pass."""
+OVERFLOWING = 1e6
+"""Damage in nats per token of an edit under which the model returns no numbers."""
 
 
 class Change(NamedTuple):
@@ -155,6 +158,8 @@ class Meter:
             began = time.perf_counter()  # to make an edit may take a training
             edits = [self._edit(changes[index]) for index in group]
             measured = damages(self.subject, edits) if any(e.parts for e in edits) else None
+            if measured:  # an edit that makes the model overflow does more than any budget allows
+                measured = [d if math.isfinite(d) else OVERFLOWING for d in measured]
             seconds = (time.perf_counter() - began) / len(group)
             for place, index in enumerate(group):
                 value = measured[place] if measured else 0.0
@@ -213,6 +218,9 @@ class Meter:
 
         Returns:
             For each item, for each rotation, its choices' log-probabilities in nats.
+
+        Raises:
+            NotFiniteError: If one is not finite.
         """
         priors: list[list[list[float]]] = []
         for start in range(0, len(items), CHUNK_ITEMS):

@@ -3,6 +3,8 @@
 Verdict, report, bench, demo and JSON ask for `Evidence.reading`, which `read` made.
 """
 
+from dataclasses import replace
+
 from unmask.arms.evidence import Evidence, Reading
 from unmask.runs.plan import Thresholds
 
@@ -30,9 +32,14 @@ def passes_chance(evidence: Evidence) -> bool:
 
     A score below chance, unedited, has nothing to pass.
     """
-    if evidence.gain is None or evidence.edited_low is None:
+    if evidence.edited_low is None:
         return True
     return evidence.edited_low > evidence.chance
+
+
+def counts_alone(evidence: Evidence, thresholds: Thresholds) -> bool:
+    """Whether an arm's evidence would count if it were significant."""
+    return read(replace(evidence, p_holm=0.0), thresholds) in COUNTING
 
 
 def counts(evidence: Evidence) -> bool:

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unmask.errors import RunError
+from unmask.errors import NotFiniteError, RunError
 from unmask.hashing import digest
 
 SCHEMA_VERSION = 1
@@ -232,7 +232,7 @@ def _dump(value: Any) -> str:
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False)
     except ValueError as error:
-        raise RunError(
+        raise NotFiniteError(
             f"expected finite numbers to store, got {error}. An edited model probably returned "
             "NaN; use a wider dtype (--dtype float32) or smaller scales."
         ) from error

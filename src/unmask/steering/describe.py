@@ -155,6 +155,6 @@ def _texts(
     if not rows:
         return [()] * len(edits)
     before, *after = subject.generate_under(
-        rows, [NO_EDIT, *edits], max_new_tokens=max_new_tokens, stop=()
+        rows, [NO_EDIT, *edits], max_new_tokens=max_new_tokens, thinking=0
     )
     return [tuple(zip(before, line, strict=True)) for line in after]

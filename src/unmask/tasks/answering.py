@@ -6,11 +6,8 @@ from unmask.edits import Edit
 from unmask.models.rows import Row
 from unmask.models.subject import Subject
 from unmask.tasks.item import Prompt
-from unmask.tasks.scoring import ItemScore, choice_score, text_score
+from unmask.tasks.scoring import NEXT_QUESTION, ItemScore, choice_score, text_score
 from unmask.tasks.task import Task
-
-NEXT_QUESTION = "\nQuestion:"
-"""Where a base model has ended its answer and goes on with a question of its own."""
 
 
 def answers_under(

@@ -32,9 +32,8 @@ NEUTRAL = "What is the answer?"
 
 
 def without_question(prompt: Prompt) -> Prompt:
-    """Return the prompt with a question that asks nothing; a passage is left out altogether."""
-    item = prompt.item
-    neutral = Item(NEUTRAL, item.answer, item.options)
+    """Return the prompt with a question that asks nothing in place of its question or passage."""
+    neutral = Item(NEUTRAL, prompt.item.answer, prompt.item.options)
     return prompt.with_(item=neutral)
 
 
@@ -50,9 +49,9 @@ def scores_by_rule(
     Args:
         target: Index of the option that shows the hidden thing.
         choices: The options.
-        log_probs: Of each after the prompt, in nats.
-        n_tokens: Of each.
-        prior: Log-probability of each after `without_question`, in nats.
+        log_probs: Log-probability of each option after the prompt, in nats.
+        n_tokens: Length of each option in tokens.
+        prior: Log-probability of each option after `without_question`, in nats.
     """
     values = np.array(log_probs, dtype=float)
     octets = np.array([len(choice.encode()) for choice in choices])

@@ -15,6 +15,9 @@ from unmask.tasks.matching import (
 from unmask.tasks.ranking import first_of, share_of_first
 from unmask.tasks.task import Format, Task
 
+NEXT_QUESTION = "\nQuestion:"
+"""Where an answer ends: the plain form begins a line so, and base models go on with the next."""
+
 
 @dataclass(frozen=True)
 class ItemScore:
@@ -72,8 +75,7 @@ def text_score(task: Task, item: Item, text: str) -> ItemScore:
     thinking, answer = take_apart(text)
     if answer is None:
         return ItemScore(0.0, False, thinking or text.strip())
-    # The plain form puts "Question:" at the start of a line, and base models go on with the next.
-    answer = answer.split("\nQuestion:", 1)[0].strip()
+    answer = answer.split(NEXT_QUESTION, 1)[0].strip()
     return replace(_text_score(task, item, answer), said=f"{thinking}\n\n{answer}".strip())
 
 
