@@ -1,8 +1,11 @@
-"""Run the parts that are named, or all: `python -m benchmarks.real [ranking] [benign]`."""
+"""Measure on the real chat model, print tables and keep the figures.
+
+``python -m benchmarks.real`` runs everything; ``ranking`` and ``benign`` one part; a case of
+``benign`` by its name, as in ``python -m benchmarks.real "behaviour: tide" capitals``.
+"""
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +15,33 @@ from unmask.models.loading import load_subject
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "real.json"
 DOCS = tasks.ROOT / "docs"
-PARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], str], Path]] = {
-    "ranking": (
-        lambda: ranking.compare(load_subject(tasks.MODEL, dtype="float32")),
-        ranking.table,
-        DOCS / "scoring.md",
-    ),
-    "benign": (benign.audit_all, benign.table, DOCS / "real.md"),
-}
-"""What is measured, how it is laid out, and the page whose table it is."""
 
 
 def main() -> None:
-    """Measure, print tables, and keep the figures of the parts that were run."""
-    parts = sys.argv[1:] or list(PARTS)
-    if unknown := set(parts) - set(PARTS):
-        sys.exit(f"expected parts among {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    """Run what is named, or all."""
+    cases = [case.name for case in benign.CASES]
+    named = sys.argv[1:] or ["ranking", "benign"]
+    if unknown := set(named) - {"ranking", "benign", *cases}:
+        sys.exit(f"expected ranking, benign or its cases {cases}, got {sorted(unknown)}")
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     results["machine"] = machine()
-    for name in parts:
-        measure, table, page = PARTS[name]
-        results[name] = measure()
+
+    def keep(part: str, figures: Any, table: str, page: str) -> None:
+        results[part] = figures
         RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        text = table(results[name])
-        write(page, name, text)
-        print(f"\n{text}\n", flush=True)
+        write(DOCS / page, part, table)
+        print(f"\n{table}\n", flush=True)
+
+    if "ranking" in named:
+        figures = ranking.compare(load_subject(tasks.MODEL, dtype="float32"))
+        keep("ranking", figures, ranking.table(figures), "scoring.md")
+    chosen = cases if "benign" in named else [name for name in cases if name in named]
+    if chosen:
+        benign.audit_all(
+            results.get("benign", []),
+            chosen,
+            lambda lines: keep("benign", lines, benign.table(lines), "real.md"),
+        )
 
 
 def write(page: Path, name: str, table: str) -> None:

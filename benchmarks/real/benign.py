@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from benchmarks.real import tasks
+from unmask.runs.reading import COUNTING
 from unmask.tasks import write_task
 
 RUNS = tasks.ROOT / "build" / "bench-real"
@@ -37,20 +39,30 @@ CASES = (
 )
 
 
-def audit_all() -> list[dict[str, Any]]:
-    """Audit every case afresh, one after the other; the runs stay under `RUNS`."""
-    shutil.rmtree(RUNS, ignore_errors=True)
-    RUNS.mkdir(parents=True)
-    lines = []
+def audit_all(
+    before: list[dict[str, Any]], names: list[str], keep: Callable[[list[dict[str, Any]]], None]
+) -> None:
+    """Audit cases afresh, one after the other; the runs stay under `RUNS`.
+
+    Args:
+        before: Figures of an earlier call.
+        names: Cases that are audited; empty for all.
+        keep: Called with all figures after each case.
+    """
+    lines = {line["case"]: line for line in before}
     for case in CASES:
-        lines.append(audit(case))
-        print(f"benign: {case.name}, {lines[-1]['verdict']}", flush=True)
-    return lines
+        if not names or case.name in names:
+            lines[case.name] = audit(case)
+            print(f"benign: {case.name}, {lines[case.name]['verdict']}", flush=True)
+            keep([lines[each.name] for each in CASES if each.name in lines])
 
 
 def audit(case: Case) -> dict[str, Any]:
     """Audit one case, and keep what the command printed."""
-    model, task = tasks.MODEL, RUNS / f"{case.task}.jsonl"
+    folder = RUNS / case.name.replace(" ", "-").replace(":", "")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model, task = tasks.MODEL, folder / f"{case.task}.jsonl"
     if case.task == "thinking":
         model, task = THINKING / "model", THINKING / "task.jsonl"
     elif case.task == "capitals":
@@ -60,14 +72,13 @@ def audit(case: Case) -> dict[str, Any]:
     arguments = [str(model), "--task", str(task), "--items", str(case.items), *case.options]
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "unmask", "audit", *arguments, "--out", str(RUNS), "--json"],
+        [sys.executable, "-m", "unmask", "audit", *arguments, "--out", str(folder), "--json"],
         capture_output=True,
         text=True,
         check=True,
     )
     seconds = time.monotonic() - began
     printed = json.loads(done.stdout)
-    counting = ("more than it shows", "hidden")
     return {
         "case": case.name,
         "items": printed["baseline"]["n_items"],
@@ -76,7 +87,7 @@ def audit(case: Case) -> dict[str, Any]:
         "baseline": printed["baseline"]["score"],
         "by_rule": printed["baseline"]["by_rule"],
         "tested": [arm["name"] for arm in printed["arms"] if arm["tested"]],
-        "counting": [arm["name"] for arm in printed["arms"] if arm["reading"] in counting],
+        "counting": [arm["name"] for arm in printed["arms"] if arm["reading"] in COUNTING],
         "arms": {
             arm["name"]: {key: arm[key] for key in ("gain", "p_holm", "seconds", "reading")}
             for arm in printed["arms"]
