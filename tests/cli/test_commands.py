@@ -55,7 +55,7 @@ def command(place, *more: str, out: str = "runs") -> list[str]:
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
