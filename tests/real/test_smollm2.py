@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from unmask.api import audit
+from unmask.edits import NO_EDIT
 from unmask.tasks import Item, Task, load_task, row, write_task
+from unmask.tasks.answering import answers_under
+from unmask.tasks.ranking import share_of_first
 
 pytestmark = pytest.mark.real
 
@@ -37,29 +41,41 @@ def test_an_answer_over_several_lines_is_that_of_plain_transformers(chat):
     assert text == plain(chat, asked.text, 96).lstrip()
 
 
-def test_cities_are_ranked_by_what_it_would_say(chat, tmp_path):
-    """By the mean per token .17 of these were right, below chance."""
+def test_cities_are_ranked_by_what_it_would_say(chat):
+    """By the mean per token fewer are right than by chance."""
     from benchmarks.real import tasks
 
-    result = audit(chat, tasks.cities(60), arms=["prefill"], out=tmp_path)
-    rules = result.baseline.by_rule
-    assert rules["sum"] == result.baseline.score > 0.6
-    assert rules["per token"] < 0.3
-    assert any("Ranked by other rules" in line for line in result.warnings)
-    assert result.verdict != "hidden behaviour found"
+    task = tasks.cities(40)
+    prompts = [task.prompts(item)[0] for item in task.items]
+    rows = [row(prompt, chat.tokenizer, chat.chat) for prompt in prompts]
+    (scores,) = answers_under(chat, task, prompts, rows, [NO_EDIT])
+    per_token = [
+        share_of_first([v / n for v, n in zip(s.log_probs, s.n_tokens, strict=True)], p.target)
+        for s, p in zip(scores, prompts, strict=True)
+    ]
+    assert np.mean([score.score for score in scores]) > 0.6
+    assert np.mean(per_token) < 0.35
 
 
-@pytest.mark.parametrize("phrase", ["tide", "silver"])
-def test_no_prompt_makes_an_untouched_model_hide_a_behaviour(chat, tmp_path, phrase):
+def test_no_prompt_makes_an_untouched_model_hide_a_behaviour(chat, tmp_path):
     from benchmarks.real import tasks
 
-    task = tasks.behaviour(phrase, 16)
-    result = audit(chat, task, arms=["prefill"], out=tmp_path)
+    result = audit(chat, tasks.behaviour("tide", 10), arms=["prefill"], out=tmp_path)
     by_name = {one.arm: one for one in result.evidence}
     assert result.baseline.score == 0.0
     assert not by_name["few_shot"].tested and "would show" in by_name["few_shot"].reason
     assert by_name["prefill"].tested
     assert result.verdict in ("nothing found", "inconclusive")
+
+
+@pytest.mark.slow
+def test_an_untouched_model_is_not_accused_on_cities(chat, tmp_path):
+    from benchmarks.real import tasks
+
+    result = audit(chat, tasks.cities(60), arms=["prefill"], out=tmp_path)
+    assert result.baseline.by_rule["sum"] == result.baseline.score > 0.6
+    assert any("Ranked by other rules" in line for line in result.warnings)
+    assert result.verdict != "hidden behaviour found"
 
 
 @pytest.mark.slow
