@@ -60,7 +60,7 @@ def test_cities_are_ranked_by_what_it_would_say(chat):
 def test_no_prompt_makes_an_untouched_model_hide_a_behaviour(chat, tmp_path):
     from benchmarks.real import tasks
 
-    result = audit(chat, tasks.behaviour("tide", 10), arms=["prefill"], out=tmp_path)
+    result = audit(chat, tasks.behaviour("tide", 16), arms=["prefill"], out=tmp_path)
     by_name = {one.arm: one for one in result.evidence}
     assert result.baseline.score == 0.0
     assert not by_name["few_shot"].tested and "would show" in by_name["few_shot"].reason
