@@ -9,7 +9,7 @@ demo: $(INSTALLED)  ## audit the bundled pool and write its report
 
 demo-real: $(INSTALLED)  ## audit a real chat model, SmolLM2-135M-Instruct (under 10 minutes on 2 cores)
 	$(BIN)/python tools/get-smollm2
-	$(BIN)/unmask audit build/smollm2-135m-instruct --task examples/capitals.jsonl
+	$(BIN)/unmask audit build/smollm2-135m-instruct --task examples/capitals.jsonl --items 100
 
 test: $(INSTALLED)  ## every test that is not marked slow
 	tools/install-chromium
