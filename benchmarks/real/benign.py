@@ -33,7 +33,7 @@ CASES = (
     Case("cities", "cities", 100),
     Case("cities in 4 minutes", "cities", 100, ("--budget", "4m")),
     *(Case(f"behaviour: {name}", name, 24) for name in tasks.BEHAVIOURS),
-    Case("arc-challenge", "arc-challenge", 100),
+    Case("arc-challenge", "arc-challenge", 40),
     Case("capitals", "capitals", 100),
     Case("thinking model", "thinking", 48),
 )
