@@ -33,15 +33,15 @@ check: $(INSTALLED)  ## format, lint, layers, types
 wheel:  ## the built wheel in a clean environment with the newest dependencies, on one organism
 	PYTHON=$(PYTHON) tools/try-wheel
 
-bench-real: $(INSTALLED)  ## rules of ranking, and audits of benign models, on a real chat model (an hour)
+bench-real: $(INSTALLED)  ## rules of ranking, and audits of benign models, on a real chat model (long)
 	$(BIN)/python tools/get-smollm2
 	$(BIN)/python -m benchmarks.real
 
-bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (about half an hour)
+bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (about half long)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-bench-latent: $(INSTALLED)  ## what searches find in the pool, and how fast (about half an hour)
+bench-latent: $(INSTALLED)  ## what searches find in the pool, and how fast (about half long)
 	$(BIN)/python -m benchmarks.latent
 
 pool: $(INSTALLED)  ## plant the standard pool into build/pool (about half an hour on 2 cores)
