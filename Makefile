@@ -37,11 +37,11 @@ bench-real: $(INSTALLED)  ## rules of ranking, and audits of benign models, on a
 	$(BIN)/python tools/get-smollm2
 	$(BIN)/python -m benchmarks.real
 
-bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (about half long)
+bench: $(INSTALLED)  ## speed and memory, as ratios against peers in one run (about half an hour)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-bench-latent: $(INSTALLED)  ## what searches find in the pool, and how fast (about half long)
+bench-latent: $(INSTALLED)  ## what searches find in the pool, and how fast (about half an hour)
 	$(BIN)/python -m benchmarks.latent
 
 pool: $(INSTALLED)  ## plant the standard pool into build/pool (about half an hour on 2 cores)
